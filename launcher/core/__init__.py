@@ -1,0 +1,1 @@
+"""Values in, values out: no files, no clock, no network, standard library only."""
