@@ -1,5 +1,6 @@
-"""Where the parts of this checkout lie. The launcher always runs from a checkout: its patches,
-templates and compose file are part of the evidence.
+"""Where the parts of this checkout lie.
+
+The launcher always runs from a checkout: its patches, templates and compose file are evidence.
 """
 
 from pathlib import Path

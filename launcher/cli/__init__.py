@@ -1,0 +1,63 @@
+"""The command line: parse, call one function, print. The only place that catches LauncherError.
+
+Each module in COMMANDS has `register(app)`, which adds its commands; heavy imports stay inside the
+commands, so that `--help` is instant and a command needs only what it uses.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from launcher import __version__
+from launcher.errors import LauncherError
+
+# One module per group of commands, in the order of --help.
+COMMANDS: tuple[str, ...] = ()
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def application() -> typer.Typer:
+    """Assemble the command line from its modules."""
+    app = typer.Typer(
+        name="launcher",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        help="Run, score and prove the MLPerf Training part of a GP2 RFP response.",
+    )
+
+    @app.callback()
+    def options(
+        version: bool = typer.Option(
+            False, "--version", callback=_show_version, is_eager=True, help="Print the version."
+        ),
+    ) -> None:
+        del version
+
+    for name in COMMANDS:
+        importlib.import_module(f"launcher.cli.{name}").register(app)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with the documented code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code (see launcher.errors)."""
+    try:
+        application()(args=None if arguments is None else list(arguments), prog_name="launcher")
+    except LauncherError as error:
+        typer.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except SystemExit as end:  # typer's own: usage errors are 2, Ctrl-C is 130
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    return 0
