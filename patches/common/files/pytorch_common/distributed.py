@@ -1,0 +1,116 @@
+"""The environment torchrun made to a running process group: one process per GPU, or CPU and gloo.
+
+It never logs to MLLOG and never chooses a batch size; it says who this process is and joins it to
+the others. Every wait has a limit, so that a lost peer cannot hold the container.
+"""
+
+import datetime as dt
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed
+
+from pytorch_common.failure import RunError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """Who this process is among the others."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Say whether this is rank 0, the one that logs."""
+        return self.rank == 0
+
+
+def rank() -> int:
+    """Return this process's rank before any group exists; 0 without torchrun."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def join(*, accelerators: int, timeout_s: float = 600.0) -> Process:
+    """Take this process's device and join the group that torchrun's environment describes.
+
+    `accelerators` is the configuration's count; 0 means CPU. Raises RunError when the machine or
+    torchrun gives another number.
+    """
+    environment = os.environ
+    process = Process(
+        rank=rank(),
+        local_rank=int(environment.get("LOCAL_RANK", "0")),
+        world_size=int(environment.get("WORLD_SIZE", "1")),
+        device=torch.device("cpu"),
+    )
+    if accelerators:
+        process = _with_gpu(process, accelerators)
+    if process.world_size > 1:
+        distributed.init_process_group(
+            "nccl" if accelerators else "gloo",
+            timeout=dt.timedelta(seconds=timeout_s),
+            device_id=process.device if accelerators else None,
+        )
+    return process
+
+
+def _with_gpu(process: Process, accelerators: int) -> Process:
+    """Return the process with its own GPU made current, after checking the counts."""
+    present = torch.cuda.device_count()
+    if present < accelerators:
+        raise RunError(
+            f"hyperparameters.yaml: accelerators is {accelerators}, but {present} GPUs are visible"
+            " here; give the container all GPUs or correct the system file."
+        )
+    if process.world_size != accelerators:
+        raise RunError(
+            f"hyperparameters.yaml: accelerators is {accelerators}, but torchrun started"
+            f" {process.world_size} processes; start one per GPU."
+        )
+    device = torch.device("cuda", process.local_rank)
+    torch.cuda.set_device(device)
+    return Process(
+        rank=process.rank,
+        local_rank=process.local_rank,
+        world_size=process.world_size,
+        device=device,
+    )
+
+
+def leave() -> None:
+    """Leave the group, if there is one."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def barrier() -> None:
+    """Wait for every rank; nothing to wait for when alone."""
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
+def sum_(tensor: Tensor) -> Tensor:
+    """Sum a tensor over all ranks in place, and return it."""
+    if distributed.is_initialized():
+        distributed.all_reduce(tensor)
+    return tensor
+
+
+def max_(tensor: Tensor) -> Tensor:
+    """Take the maximum of a tensor over all ranks in place, and return it."""
+    if distributed.is_initialized():
+        distributed.all_reduce(tensor, op=distributed.ReduceOp.MAX)
+    return tensor
+
+
+def broadcast_(tensors: Iterable[Tensor], source: int = 0) -> None:
+    """Give every rank the tensors of one, in place: equal weights to start from."""
+    if not distributed.is_initialized():
+        return
+    for tensor in tensors:
+        distributed.broadcast(tensor, src=source)
