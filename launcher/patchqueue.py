@@ -45,7 +45,7 @@ def digest(benchmark: Benchmark, patches: Path = paths.PATCHES) -> Digest:
 
 def overlay(benchmark: Benchmark, patches: Path = paths.PATCHES) -> dict[str, File]:
     """Return our own files for a benchmark, keyed by their path in the tree."""
-    common = filetree.read_folder(patches / "common" / "files")
+    common = common_overlay(patches)
     own = filetree.read_folder(patches / benchmark.value / "files")
     if twice := sorted(common.keys() & own.keys()):
         raise ConfigError(
@@ -53,6 +53,11 @@ def overlay(benchmark: Benchmark, patches: Path = paths.PATCHES) -> dict[str, Fi
             "keep one of the two."
         )
     return common | own
+
+
+def common_overlay(patches: Path = paths.PATCHES) -> dict[str, File]:
+    """Return our own files that lie over both trees."""
+    return filetree.read_folder(patches / "common" / "files")
 
 
 def series(benchmark: Benchmark, patches: Path = paths.PATCHES) -> tuple[Path, ...]:

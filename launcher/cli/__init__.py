@@ -14,7 +14,7 @@ from launcher import __version__
 from launcher.errors import LauncherError
 
 # One module per group of commands, in the order of --help.
-COMMANDS: tuple[str, ...] = ()
+COMMANDS: tuple[str, ...] = ("images",)
 
 
 def _show_version(value: bool) -> None:
