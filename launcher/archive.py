@@ -53,6 +53,7 @@ class Member:
 
     raw_name: bytes
     is_folder: bool
+    executable: bool  # the one bit of its mode that git keeps
     chunks: Iterator[bytes]
 
 
@@ -115,7 +116,9 @@ def _tar(path: Path, stream: Readable) -> Iterator[Member]:
         if is_folder and size:
             raise ResponseError(f"{path}: member {shown(name)} is a folder with bytes; refused.")
         rest = _Counter(size)
-        yield Member(raw_name=name, is_folder=is_folder, chunks=rest.chunks(path, stream))
+        executable = _executable(header)
+        chunks = rest.chunks(path, stream)
+        yield Member(raw_name=name, is_folder=is_folder, executable=executable, chunks=chunks)
         for _ in rest.chunks(path, stream):
             pass  # what the reader left
         _exactly(path, stream, -size % BLOCK)
@@ -172,6 +175,11 @@ def _name(header: bytes) -> bytes:
     return b"/".join(filter(None, (prefix, name)))
 
 
+def _executable(header: bytes) -> bool:
+    digits = header[100:108].strip(b" \0")
+    return digits.isdigit() and not digits.strip(b"01234567") and bool(int(digits, 8) & 0o100)
+
+
 def _size(path: Path, name: bytes, field: bytes) -> int:
     if field.startswith(b"\x80"):  # GNU's base 256, for files over 8 GiB
         return int.from_bytes(field[1:], "big")
@@ -225,7 +233,12 @@ def _zip(path: Path, source: BinaryIO) -> Iterator[Member]:
         for info in archive.infolist():
             name = info.orig_filename.encode("utf-8", "surrogateescape")
             _require_plain(path, info, name)
-            yield Member(raw_name=name, is_folder=info.is_dir(), chunks=_unzip(path, archive, info))
+            yield Member(
+                raw_name=name,
+                is_folder=info.is_dir(),
+                executable=bool(info.external_attr >> 16 & 0o100),
+                chunks=_unzip(path, archive, info),
+            )
 
 
 def _require_small_directory(path: Path, source: BinaryIO) -> None:

@@ -105,7 +105,8 @@ class _Writer:
     def _write(self, parts: list[str], member: archive.Member) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         try:
-            handle = os.open(self.into.joinpath(*parts), flags, 0o600)
+            mode = 0o700 if member.executable else 0o600  # a source tree's id depends on it
+            handle = os.open(self.into.joinpath(*parts), flags, mode)
         except FileExistsError:
             self._refuse(parts, "comes twice")
         written = 0

@@ -14,7 +14,10 @@ from launcher import __version__
 from launcher.errors import LauncherError
 
 # One module per group of commands, in the order of --help.
-COMMANDS: tuple[str, ...] = ("images",)
+COMMANDS: tuple[str, ...] = (
+    "images",
+    "verify",
+)
 
 
 def _show_version(value: bool) -> None:

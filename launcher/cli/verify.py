@@ -1,0 +1,70 @@
+"""`launcher verify`: from a received response to a verdict per claim."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from launcher.runset import RunSet
+    from launcher.verify import Verification
+    from launcher.verify.numbers import Rcp
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command."""
+    app.command("verify")(verify)
+
+
+def verify(
+    response: Path = typer.Argument(
+        help="A response (.tar.zst, .tar.gz, .tar, .zip or folder), or a folder of MLPerf results."
+    ),
+    reference: str | None = typer.Option(
+        None,
+        "--reference",
+        help="Clone or archive of mlcommons/training at the pin: compares the modified source.",
+    ),
+    all_claims: bool = typer.Option(False, "--all", help="Print what agrees, too, claim by claim."),
+    as_json: bool = typer.Option(False, "--json", help="Print every claim as JSON."),
+) -> None:
+    """Recompute everything a response states. Nothing from the package is ever executed.
+
+    Exit code 0: nothing differs; 1: something does; 6: the package cannot be read safely.
+    """
+    from launcher import verify as verifying
+
+    found = verifying.verify(response, referee=_referee, reference=reference)
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=2, allow_nan=False))
+    else:
+        for line in _told(found, all_claims=all_claims):
+            typer.echo(_printable(line))
+    raise typer.Exit(0 if found.agrees else 1)
+
+
+def _told(found: "Verification", *, all_claims: bool) -> Iterator[str]:
+    from launcher.verify.claims import Verdict
+
+    for claim in found.claims:
+        if all_claims or claim.verdict is not Verdict.AGREES:
+            yield f"{claim.verdict.value:<11}  {claim.where}: {claim.name}: {claim.message}"
+    counts = ", ".join(f"{found.count(verdict)} {verdict.value}" for verdict in Verdict)
+    yield f"{found.package} ({found.kind}): {counts}"
+    if found.scores is not None:
+        normalised = found.scores.normalised
+        yield f"score, raw         {found.scores.raw.arithmetic}"
+        yield f"score, normalised  {normalised.arithmetic if normalised else 'not known'}"
+
+
+def _referee(runs: "RunSet") -> "Rcp | None":
+    """Ask nobody: mlperf-logging is not connected here yet, which each claim then says."""
+    del runs
+    return None
+
+
+def _printable(text: str) -> str:
+    """Keep a stranger's text from steering the terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

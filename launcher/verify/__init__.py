@@ -1,0 +1,217 @@
+"""A response from a stranger to a verdict per claim.
+
+It unpacks safely, recomputes everything from the logs and compares: manifest, ledger, plan, logs,
+times, convergence, score, workbook and source. It never executes anything from the package, needs
+no network and no container, and stores nothing.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher import package, runset, unpack
+from launcher.core.benchmark import Benchmark
+from launcher.core.score import Scores
+from launcher.errors import LauncherError, LogError, ResponseError
+from launcher.package import Layout
+from launcher.runset import RunSet
+from launcher.verify import evidence, numbers, source
+from launcher.verify.claims import Claim, Place, Verdict
+from launcher.verify.numbers import Rcp
+
+Referee = Callable[[RunSet], Rcp | None]
+MAX_MANIFEST = 16 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """Every claim with its verdict, and the numbers that were recomputed."""
+
+    package: str
+    kind: str  # "response" or "results"
+    claims: tuple[Claim, ...]
+    scores: Scores | None
+    numbers: Mapping[str, Any]
+
+    def count(self, verdict: Verdict) -> int:
+        """Say how many claims have this verdict."""
+        return sum(claim.verdict is verdict for claim in self.claims)
+
+    @property
+    def agrees(self) -> bool:
+        """Say whether no claim differs from its evidence."""
+        return not self.count(Verdict.DIFFERS)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as JSON would hold it."""
+        claims = [
+            dataclasses.asdict(claim) | {"verdict": claim.verdict.value} for claim in self.claims
+        ]
+        return {
+            "package": self.package,
+            "kind": self.kind,
+            "agrees": self.agrees,
+            "claims": claims,
+            "recomputed": dict(self.numbers),
+        }
+
+
+def verify(response: Path, *, referee: Referee, reference: str | None = None) -> Verification:
+    """Examine a package (tar, tar.gz, tar.zst, zip) or a folder.
+
+    `referee` asks mlperf-logging about a set's convergence. Raises ResponseError when the package
+    cannot be unpacked safely or holds nothing that could be examined.
+    """
+    with unpack.opened(response) as root:
+        layout = package.locate(root)
+        kind = "response" if layout.ours else "results"
+        look = _response if layout.ours else _results
+        claims, sets, rcps = look(layout, referee, reference)
+        return Verification(
+            package=response.name,
+            kind=kind,
+            claims=tuple(claims),
+            scores=numbers.combine(sets, rcps),
+            numbers=numbers.statement(sets, rcps),
+        )
+
+
+Found = tuple[list[Claim], dict[Benchmark, RunSet], dict[Benchmark, Rcp]]
+
+
+def _response(layout: Layout, referee: Referee, reference: str | None) -> Found:
+    claims = [*_manifest(layout.root), *_draft(layout)]
+    sets: dict[Benchmark, RunSet] = {}
+    for benchmark in Benchmark:
+        loaded, problems = _load_one(layout, benchmark)
+        claims += problems
+        if loaded is None:
+            continue
+        sets[benchmark] = loaded
+        claims += evidence.examine(loaded, f"{package.LEDGER}/{benchmark.value}")
+        claims += _copies(layout, loaded) if loaded.plan else []
+        claims += source.examine(layout, benchmark, loaded.plan, reference)
+    rcps = _ask(referee, sets, claims)
+    claims += numbers.times(sets, rcps)
+    claims += numbers.compare_statement(layout.root / package.SCORES, numbers.statement(sets, rcps))
+    claims += numbers.compare_workbook(layout.root / package.WORKBOOK, sets, rcps)
+    return claims, sets, rcps
+
+
+def _results(layout: Layout, referee: Referee, reference: str | None) -> Found:
+    """Look at logs alone: a stranger's tree, with less evidence."""
+    del reference
+    folders = runset.find(layout.root)
+    if not folders:
+        raise ResponseError(f"{layout.root} holds no logs (result_*.txt); name the right folder.")
+    text = "no manifest, plan or ledger came along: only what the logs show can be checked"
+    claims = [Place(where=".").cannot_tell("evidence", text)]
+    found: dict[Benchmark, list[RunSet]] = {}
+    for folder in folders:
+        where = folder.relative_to(layout.root).as_posix()
+        try:
+            loaded = runset.load(folder)
+        except LogError as error:
+            claims.append(Place(where=where).differs("logs", str(error)))
+            continue
+        found.setdefault(loaded.benchmark, []).append(loaded)
+    return _judge_results(layout, referee, found, claims)
+
+
+def _judge_results(
+    layout: Layout, referee: Referee, found: dict[Benchmark, list[RunSet]], claims: list[Claim]
+) -> Found:
+    for several in found.values():
+        for loaded in several:
+            where = loaded.folder.relative_to(layout.root).as_posix()
+            rcps = _ask(referee, {loaded.benchmark: loaded}, claims)
+            claims += evidence.logs(loaded, where)
+            told = numbers.times({loaded.benchmark: loaded}, rcps)
+            claims += [dataclasses.replace(claim, where=where) for claim in told
+                       if claim.where == loaded.benchmark.value]  # fmt: skip
+            claims += numbers.compare_scaling(loaded.folder, rcps.get(loaded.benchmark))
+    sets = {benchmark: several[0] for benchmark, several in found.items() if len(several) == 1}
+    rcps = _ask(referee, sets, [])
+    if len(sets) < len(found):
+        text = "several sets of one benchmark; name one system's folder for a score"
+        claims.append(Place(where=".").cannot_tell("score", text))
+        return claims, {}, {}
+    for path in sorted(layout.root.glob("*.xlsx")):
+        claims += numbers.compare_workbook(path, sets, rcps)
+    return claims, sets, rcps
+
+
+def _ask(
+    referee: Referee, sets: Mapping[Benchmark, RunSet], claims: list[Claim]
+) -> dict[Benchmark, Rcp]:
+    """Ask mlperf-logging about every set; a referee that fails leaves the claim open."""
+    answers = {}
+    for benchmark, loaded in sets.items():
+        try:
+            answer = referee(loaded)
+        except LauncherError as error:
+            claims.append(Place(where=benchmark.value).cannot_tell("rcp", str(error)))
+            continue
+        if answer is not None:
+            answers[benchmark] = answer
+    return answers
+
+
+def _manifest(root: Path) -> list[Claim]:
+    place = Place(where=package.MANIFEST)
+    with (root / package.MANIFEST).open("rb") as source_file:
+        stated = package.read_manifest(source_file.read(MAX_MANIFEST).decode("utf-8", "replace"))
+    present = {name: path for name, path in package.files(root) if name != package.MANIFEST}
+    problems = [f"{name} is listed and missing" for name in sorted(stated.keys() - present.keys())]
+    problems += [f"{name} is not listed" for name in sorted(present.keys() - stated.keys())]
+    problems += [
+        f"{name} was altered: its sha256 is not the listed one"
+        for name in sorted(stated.keys() & present.keys())
+        if package.sha256(present[name]) != stated[name]
+    ]
+    return place.judge("manifest", problems, f"{len(present)} files have the listed sha256")
+
+
+def _draft(layout: Layout) -> list[Claim]:
+    if not (layout.root / package.DRAFT).exists():
+        return []
+    return [Place(where=package.DRAFT).differs("draft", "the proponent marked this as a draft")]
+
+
+def _load_one(layout: Layout, benchmark: Benchmark) -> tuple[RunSet | None, list[Claim]]:
+    """Read a benchmark's run set, or at least MLPerf's copy of its logs."""
+    place = Place(where=f"{package.LEDGER}/{benchmark.value}")
+    folder = layout.run_set(benchmark)
+    copies = layout.results(benchmark)
+    try:
+        if folder.is_dir():
+            loaded = runset.load(folder)
+            if loaded.benchmark is not benchmark:
+                return None, [place.differs("runs", f"the plan is of {loaded.benchmark.value}")]
+            marks = ["these runs are a rehearsal"] if loaded.rehearsal else []
+            return loaded, [place.differs("rehearsal", mark) for mark in marks]
+        if len(copies) == 1:
+            return runset.load(copies[0], benchmark), []
+    except LogError as error:
+        return None, [place.differs("runs", str(error))]
+    return None, [place.differs("runs", "there is no run set of this benchmark")]
+
+
+def _copies(layout: Layout, runs: RunSet) -> list[Claim]:
+    """Hold MLPerf's result files against the run set: the scored runs, in order, byte for byte."""
+    place = Place(where=f"{package.MLPERF} results of {runs.benchmark.value}")
+    folders = layout.results(runs.benchmark)
+    if len(folders) != 1:
+        return [place.differs("copies", f"there are {len(folders)} result folders; one is due")]
+    given = {path.name: path for path in folders[0].glob("result_*.txt")}
+    due = {f"result_{number}.txt": run.log_file for number, run in enumerate(runs.scored)}
+    problems = [f"{name} is missing" for name in sorted(due.keys() - given.keys())]
+    problems += [f"{name} is no scored run" for name in sorted(given.keys() - due.keys())]
+    problems += [
+        f"{name} is not the log of {due[name].parent.name}"
+        for name in sorted(due.keys() & given.keys())
+        if package.sha256(due[name]) != package.sha256(given[name])
+    ]
+    return place.judge("copies", problems, f"{len(due)} files are the logs of the scored runs")
