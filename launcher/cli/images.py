@@ -1,5 +1,7 @@
 """Commands around the source tree and the images: tree, patches, check-patches, images."""
 
+import enum
+import json
 from pathlib import Path
 
 import typer
@@ -7,6 +9,24 @@ import typer
 from launcher import paths
 from launcher.core.benchmark import Benchmark
 
+
+class Implementation(enum.Enum):
+    """Whose training program an image runs."""
+
+    PYTORCH = "pytorch"
+    REFERENCE = "reference"
+
+
+class Accelerator(enum.Enum):
+    """What the reference's TensorFlow is built for."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+IMPLEMENTATION = typer.Option(
+    Implementation.PYTORCH, "--implementation", help="Our program, or the patched reference."
+)
 TASK = typer.Option(None, "--task", help="resnet or bert; both when not given.")
 REFERENCE = typer.Option(
     None,
@@ -21,6 +41,85 @@ def register(app: typer.Typer) -> None:
     app.command("tree")(tree)
     app.command("patches")(patches)
     app.command("check-patches")(check_patches)
+    images = typer.Typer(no_args_is_help=True, help="Build the images and check them.")
+    images.command("build")(build)
+    images.command("check")(check)
+    app.add_typer(images, name="images")
+
+
+def build(
+    *,
+    task: Benchmark | None = TASK,
+    implementation: Implementation = IMPLEMENTATION,
+    base_image: str | None = typer.Option(
+        None, "--base-image", help="Base; NGC PyTorch 25.04 (pytorch), Python 3.11 (reference)."
+    ),
+    reference: str | None = REFERENCE,
+    wheelhouse: Path | None = typer.Option(
+        None, "--wheelhouse", help="Folder of wheels; pip then uses nothing else."
+    ),
+    ca_bundle: Path | None = typer.Option(
+        None, "--ca-bundle", help="PEM file that pip trusts during the build."
+    ),
+    overlay_only: bool = typer.Option(
+        False, "--overlay-only", help="Leave the reference out; marked, for rehearsals alone."
+    ),
+    accelerator: Accelerator | None = typer.Option(
+        None, "--accelerator", help="cpu or gpu build of TensorFlow; what this host has by default."
+    ),
+    network: str | None = typer.Option(
+        None, "--network", help="Network of the build's steps; none denies it."
+    ),
+    tag: str | None = typer.Option(None, "--tag", help="Name of the image, for one task."),
+    context_only: bool = typer.Option(
+        False, "--context-only", help="Fill build/image/<task> and stop."
+    ),
+) -> None:
+    """Build and label the images; what holds the same already is left alone."""
+    from launcher import images
+
+    for benchmark in _chosen(task):
+        request = images.Request(
+            benchmark=benchmark,
+            implementation=implementation.value,
+            base_image=base_image,
+            accelerator=accelerator.value if accelerator else None,
+            reference=reference,
+            overlay_only=overlay_only,
+            wheelhouse=wheelhouse,
+            ca_bundle=ca_bundle,
+            network=network,
+            tag=tag,
+        )
+        if context_only:
+            typer.echo(images.context(request).folder)
+            continue
+        built = images.build(request, typer.echo)
+        state = "built" if built.fresh else "up to date"
+        typer.echo(f"{built.image.name} {built.image.id}: {state}")
+
+
+def check(
+    task: Benchmark | None = TASK,
+    implementation: Implementation = IMPLEMENTATION,
+    rehearsal: bool = typer.Option(
+        False, "--rehearsal", help="Accept an image without the reference."
+    ),
+    tag: str | None = typer.Option(None, "--tag", help="Name of the image, for one task."),
+    as_json: bool = typer.Option(False, "--json", help="Print the images' facts as JSON."),
+) -> None:
+    """Refuse images whose source is not this checkout's, patch by patch."""
+    from launcher import images
+
+    facts = {}
+    for benchmark in _chosen(task):
+        name = tag or images.default_name(benchmark, implementation.value)
+        image, _ = images.check(name, benchmark, implementation.value, rehearsal=rehearsal)
+        facts[benchmark.value] = image.facts()
+        if not as_json:
+            typer.echo(f"{image.name} {image.id}: is of this checkout")
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
 
 
 def tree(
