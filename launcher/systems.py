@@ -6,7 +6,10 @@ from typing import Any
 
 import yaml  # noqa: TID251 - this module owns the format of systems/*.yaml
 
+from launcher.core import settings as core_settings
 from launcher.core import system
+from launcher.core.benchmark import Benchmark
+from launcher.core.settings import Settings
 from launcher.core.system import System
 from launcher.errors import ConfigError
 from launcher.paths import SYSTEMS
@@ -41,6 +44,14 @@ def loads(data: bytes, path: Path) -> System:
         raise ConfigError(f"{path}{line}: is not valid YAML: {error.problem}.") from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path}: is not valid YAML.") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}.") from error
+
+
+def settings(path: Path, system: System, benchmark: Benchmark, *, rehearsal: bool) -> Settings:
+    """Return what the runs of one benchmark share. Raises ConfigError naming file and key."""
+    try:
+        return core_settings.resolve(system, benchmark, rehearsal=rehearsal)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}.") from error
 

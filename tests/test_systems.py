@@ -1,6 +1,7 @@
 import pytest
 
 from launcher import paths, systems
+from launcher.core.benchmark import Benchmark
 from launcher.errors import ConfigError
 
 TEXT = b"""
@@ -73,3 +74,18 @@ def test_the_only_own_system_is_the_default(tmp_path, monkeypatch):
     (tmp_path / "other.yaml").touch()
     with pytest.raises(ConfigError, match=r"mine\.yaml, other\.yaml.*--system"):
         systems.default()
+
+
+@pytest.mark.parametrize("benchmark", Benchmark)
+def test_the_files_of_the_project_lead_to_settings(benchmark):
+    for name, rehearsal in (("example-8xh200", False), ("rehearsal", True)):
+        path = paths.SYSTEMS / f"{name}.yaml"
+        found = systems.settings(path, systems.load(path), benchmark, rehearsal=rehearsal)
+        assert found.warnings == ()
+        assert rehearsal == (found.preset.name == "rehearsal")
+
+
+def test_what_cannot_run_is_refused_with_the_files_name():
+    path = paths.SYSTEMS / "rehearsal.yaml"
+    with pytest.raises(ConfigError, match=r"rehearsal\.yaml: benchmarks\.bert\.preset is"):
+        systems.settings(path, systems.load(path), Benchmark.BERT, rehearsal=False)
