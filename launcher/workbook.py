@@ -7,7 +7,6 @@ never touches another sheet, and never guesses the Proposed column.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from launcher import xlsx
 from launcher.core.benchmark import Benchmark
@@ -37,8 +36,6 @@ TEXT_CELL = {
 SHORTEST_S = {Benchmark.BERT: 60.0, Benchmark.RESNET: 180.0}
 PER_MINUTE = 60.0
 
-_PROPOSED_KEYS = {"nodes", "method", "bert_seconds", "resnet_seconds", "tasks", "threads"}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
@@ -48,7 +45,6 @@ class Column:
     seconds: Mapping[Benchmark, float]
     tasks: int | None = None
     threads: int | None = None
-    method: str = ""  # how a projection was made; empty for what was measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,32 +89,6 @@ def times(workbook: bytes) -> dict[str, xlsx.Cell]:
     _require_layout(present)
     wanted = [f"{column}{row}" for column in "CD" for row in range(7, 12)]
     return {name: present[name] for name in wanted if name in present}
-
-
-def projection(block: Mapping[str, Any]) -> Column:
-    """Read the `proposed:` block of a system file.
-
-    Raises ConfigError naming the key that is unknown, missing or no number.
-    """
-    if unknown := sorted(block.keys() - _PROPOSED_KEYS):
-        raise ConfigError(f"proposed.{unknown[0]} is not known; use {_listed(_PROPOSED_KEYS)}.")
-    for key in ("nodes", "method"):
-        if not block.get(key):
-            raise ConfigError(f"proposed.{key} is missing; a projection states nodes and method.")
-    seconds = {
-        benchmark: _positive(block, f"{benchmark.value}_seconds")
-        for benchmark in Benchmark
-        if block.get(f"{benchmark.value}_seconds") is not None
-    }
-    for benchmark, value in seconds.items():
-        require_seconds(benchmark, value, f"proposed.{benchmark.value}_seconds")
-    return Column(
-        nodes=int(_positive(block, "nodes")),
-        seconds=seconds,
-        tasks=int(_positive(block, "tasks")) if "tasks" in block else None,
-        threads=int(_positive(block, "threads")) if "threads" in block else None,
-        method=str(block["method"]),
-    )
 
 
 def require_seconds(benchmark: Benchmark, value: float, where: str) -> None:
@@ -188,14 +158,3 @@ def _kept(cell: str) -> Finding:
         "written.",
         severity=Severity.NOTE,
     )
-
-
-def _positive(block: Mapping[str, Any], key: str) -> float:
-    value = block[key]
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise ConfigError(f"proposed.{key} is {value!r}; write a number above 0.")
-    return float(value)
-
-
-def _listed(names: set[str]) -> str:
-    return ", ".join(sorted(names))

@@ -46,14 +46,7 @@ def test_the_proposed_column_is_left_alone_and_its_four_nodes_are_pointed_out(te
 
 
 def test_an_explicit_projection_fills_the_proposed_column(template):
-    proposed = workbook.projection(
-        {
-            "nodes": 1,
-            "method": "same node, newer driver",
-            "bert_seconds": 300,
-            "resnet_seconds": 700,
-        }
-    )
+    proposed = workbook.Column(nodes=1, seconds={Benchmark.BERT: 300.0, Benchmark.RESNET: 700.0})
     filled, findings = workbook.fill(template, tab(proposed=proposed))
     cells = workbook.times(filled)
     assert [cells[name].value for name in ("D7", "D8", "D9")] == [1, 300, 700]
@@ -83,25 +76,9 @@ def test_minutes_in_a_seconds_cell_are_refused_with_the_seconds_they_would_be(te
 
 def test_projected_minutes_are_refused_even_where_they_are_many(template):
     slow = workbook.Column(nodes=1, seconds={Benchmark.BERT: 4817.0})
-    proposed = workbook.projection({"nodes": 1, "method": "scaled", "bert_seconds": 80.3})
+    proposed = workbook.Column(nodes=1, seconds={Benchmark.BERT: 80.3})
     with pytest.raises(ConfigError, match=r"write seconds \(4818\?\)"):
         workbook.fill(template, tab(test=slow, proposed=proposed))
-
-
-@pytest.mark.parametrize(
-    ("block", "said"),
-    [
-        ({"nodes": 1, "method": "x", "bert_minutes": 5}, "bert_minutes is not known"),
-        ({"method": "x"}, "nodes is missing"),
-        ({"nodes": 1}, "method is missing"),
-        ({"nodes": 1, "method": "x", "bert_seconds": "300"}, "bert_seconds is '300'"),
-        ({"nodes": -1, "method": "x"}, "nodes is -1"),
-        ({"nodes": 1, "method": "x", "resnet_seconds": 11.9}, "reads like minutes"),
-    ],
-)
-def test_a_projection_that_cannot_be_used_is_refused_by_key(block, said):
-    with pytest.raises(ConfigError, match=said):
-        workbook.projection(block)
 
 
 def test_another_layout_is_refused_by_cell(template):
