@@ -46,13 +46,15 @@ class RunLog:
     def events(self, values: Mapping[str, Value]) -> None:
         """Log every entry of a mapping once, in order: hyperparameters, submission keys."""
         for key, value in values.items():
-            self.event(key, value)
+            if self._writer is not None:
+                self._writer.event(key=key, value=encodable(value), stack_offset=_CALLER)
 
     def run_start(self) -> None:
         """Start the clock. Everything after this line counts."""
         with self._lock:
             self._running = True
-            self.start("run_start")
+            if self._writer is not None:
+                self._writer.start(key="run_start", stack_offset=_CALLER)
 
     def run_stop(self, status: str, **metadata: Value) -> bool:
         """Stop the clock with `success` or `aborted`, once; say whether this call did it."""
@@ -60,7 +62,9 @@ class RunLog:
             if not self._running:
                 return False
             self._running = False
-            self.end("run_stop", status=status, **metadata)
+            if self._writer is not None:
+                metadata = {"status": status, **metadata}
+                self._writer.end(key="run_stop", metadata=metadata, stack_offset=_CALLER)
             return True
 
 

@@ -1,0 +1,127 @@
+"""One update of the weights: micro-batches forward and backward, reduction, optimizer.
+
+Everything a step needs stays where it is from step to step (inputs, gradients, learning rate), so
+the same code runs eagerly or as a captured CUDA graph. It never waits for the device.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from image_classification.pytorch.model import ResNet
+from pytorch_common.gradients import Gradients
+from pytorch_common.masters import Masters
+
+
+class Optimizer(Protocol):
+    """LARS or SGD."""
+
+    state: list[Tensor]
+
+    def step(self, gradients: Sequence[Tensor], learning_rate: Tensor) -> None:
+        """Update the parameters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What an update consists of."""
+
+    micro_batch: int
+    accumulation_steps: int
+    world_size: int
+    image_size: int
+    label_smoothing: float
+    loss_scale: float  # 1 but for fp16
+
+
+class Step:
+    """Updates a model; call it once per optimizer step."""
+
+    def __init__(
+        self,
+        model: ResNet,
+        optimizer: Optimizer,
+        masters: Masters,
+        *,
+        shape: Shape,
+        input_dtype: torch.dtype,
+        forward: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        parameters = list(model.parameters())
+        device = parameters[0].device
+        self._model, self._forward = model, forward or model
+        self._optimizer, self._masters, self._shape = optimizer, masters, shape
+        self._dtype = next(iter(model.stem.conv.parameters())).dtype
+        self.gradients = Gradients(parameters)
+        size = shape.image_size
+        self.images = torch.zeros(
+            (shape.micro_batch, size, size, 3), dtype=input_dtype, device=device
+        )
+        self.labels = torch.zeros(shape.micro_batch, dtype=torch.int64, device=device)
+        self.learning_rate = torch.zeros((), device=device)
+        self._parts = [
+            self._part(first=index == 0, last=index == shape.accumulation_steps - 1)
+            for index in range(shape.accumulation_steps)
+        ]
+
+    @property
+    def loss(self) -> Tensor:
+        """The mean loss of the global batch, smoothing included: (1,), after the step."""
+        return self.gradients.loss
+
+    @property
+    def state(self) -> list[Tensor]:
+        """Every tensor that an update changes and the next one reads."""
+        return [*self._optimizer.state, *self._masters.copies, *self._model.buffers()]
+
+    def __call__(self, load: Callable[[Tensor, Tensor], None], learning_rate: float) -> None:
+        """Load the micro-batches and update the weights once."""
+        self.learning_rate.fill_(learning_rate)
+        for part in self._parts:
+            load(self.images, self.labels)
+            part()
+
+    def capture(self) -> None:
+        """Replace every part by its CUDA graph; call it when a few steps were run."""
+        pool = torch.cuda.graph_pool_handle()
+        for index, part in enumerate(self._parts):
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=pool):
+                part()
+            self._parts[index] = graph.replay
+
+    def _part(self, *, first: bool, last: bool) -> Callable[[], None]:
+        def run() -> None:
+            self._accumulate(first=first, last=last)
+            if last:
+                self._update()
+
+        return run
+
+    def _accumulate(self, *, first: bool, last: bool) -> None:
+        """Add the gradient of one micro-batch to the sums."""
+        shape = self._shape
+        self._model.train()
+        self.gradients.begin(first=first, last=last)
+        x = self.images.permute(0, 3, 1, 2).to(self._dtype)  # (N, 3, S, S), channels_last
+        logits = self._forward(x)  # (N, classes), fp32
+        # resnet_runnable.py:270-279: (1 - s) onehot + s / K. The sum over ranks and micro-batches
+        # of these shares is the mean over the global batch (R13: averaged, not summed).
+        loss = functional.cross_entropy(
+            logits, self.labels, label_smoothing=shape.label_smoothing
+        ) / (shape.world_size * shape.accumulation_steps)
+        self.gradients.add_loss(loss, first=first)
+        (loss * shape.loss_scale).backward()
+
+    def _update(self) -> None:
+        """Apply the summed gradient."""
+        self.gradients.finish()
+        if self._shape.loss_scale != 1.0:
+            with torch.no_grad():
+                torch._foreach_mul_(self.gradients.tensors, 1.0 / self._shape.loss_scale)
+        self._optimizer.step(self.gradients.tensors, self.learning_rate)
+        self._masters.publish()
