@@ -256,6 +256,11 @@ def attest(root: Path, benchmark: Benchmark, *, rehearsal: bool) -> Mapping[str,
             f"{root / NAME}: this is {kind} data and the run is a {wanted} one; "
             f"give {wanted} data or change --rehearsal."
         )
+    if verification is not None and not verification["valid"]:
+        raise ConfigError(
+            f"{root / NAME}: the last verification failed ({verification['findings'][0]}); mend "
+            "that and run `launcher data verify` again."
+        )
     findings = quick(root, manifest)
     if not valid(findings):
         more = f" ({len(findings) - 1} more)" if len(findings) > 1 else ""

@@ -18,6 +18,7 @@ COMMANDS: tuple[str, ...] = (
     "images",
     "workbook",
     "response",
+    "data",
     "verify",
 )
 

@@ -21,6 +21,9 @@ Records = npt.NDArray[np.void]  # structured: ROW or SEQUENCE of packing.py
 PACKING = PATCHES / "bert/files/language_model/pytorch/bert/packing.py"
 
 
+GROUP = 4096  # rows handled at once: bounds memory
+
+
 @functools.cache
 def packing() -> ModuleType:
     """Load the module that defines the packed form."""
@@ -54,12 +57,22 @@ def write(folder: Path, shard: int, sequences: Records, seed: int) -> tuple[Path
 
 
 def content(rows: Records) -> str:
-    """Return the content digest of rows: each sequence is a sample, wherever it was packed.
-
-    A sample's canonical bytes are its SEQUENCE record, little-endian and zero-padded.
-    """
+    """Return the content digest of rows: each sequence is a sample, wherever it was packed."""
     digest = ContentDigest()
-    for start in range(0, len(rows), 4096):  # bounds memory
-        for sequence in packing().unpack(rows[start : start + 4096]):
-            digest.add(sequence.tobytes())
+    for start in range(0, len(rows), GROUP):
+        add_content(digest, packing().unpack(rows[start : start + GROUP]))
     return digest.hex()
+
+
+def add_content(digest: ContentDigest, sequences: Records) -> None:
+    """Add SEQUENCE records; a sample's canonical bytes are its record, zero-padded."""
+    raw, size = sequences.tobytes(), sequences.dtype.itemsize
+    for start in range(0, len(raw), size):
+        digest.add(raw[start : start + size])
+
+
+def open_rows(path: Path) -> Records:
+    """Map a file of rows. Raises ValueError when it is none."""
+    mapped: Records = np.load(path, mmap_mode="r", allow_pickle=False)
+    packing().sizes(mapped.dtype)
+    return mapped
