@@ -42,7 +42,7 @@ class ContainerSpec:
     cap_add: tuple[str, ...] = ()
     user: str | None = None
     stop_grace_s: float = 30.0
-    log_driver: str = "local"
+    log_driver: str = "json-file"
     log_options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -64,6 +64,7 @@ class Exit:
     started_at: str  # ISO 8601, UTC
     finished_at: str
     oom_killed: bool = False
+    log_agrees: bool = True  # the engine's own copy of the output agrees with what arrived
 
 
 class Engine(Protocol):
@@ -71,7 +72,7 @@ class Engine(Protocol):
 
     name: str  # "docker" or "process"
 
-    def check(self, spec: ContainerSpec) -> None:
+    def check(self, spec: ContainerSpec, *, accelerators: int) -> None:
         """Raise EngineError or HostError when this spec cannot be started here."""
 
     def run(

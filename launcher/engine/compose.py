@@ -125,7 +125,7 @@ def _spec(service: str, values: Mapping[str, Any], root: Path) -> ContainerSpec:
         cap_add=_words(values.get("cap_add", []), "cap_add"),
         user=str(values["user"]) if values.get("user") else None,
         stop_grace_s=_seconds(values.get("stop_grace_period", "10s")),
-        log_driver=str(logging.get("driver", "local")),
+        log_driver=str(logging.get("driver", "json-file")),
         log_options=_strings(logging.get("options"), "logging.options"),
     )
 
