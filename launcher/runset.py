@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.core import ledger, result, score
+from launcher.core import ledger, presets, result, score
 from launcher.core import plan as plans
 from launcher.core.benchmark import Benchmark
 from launcher.core.mllog import Log
@@ -106,9 +106,14 @@ def load(folder: Path, benchmark: Benchmark | None = None) -> RunSet:
     )
 
 
-def read_log(path: Path, name: str = "", benchmark: Benchmark | None = None) -> tuple[Result, Log]:
-    """Read one log of any size."""
-    return result.read(name or path.name, _pieces(path), benchmark=benchmark)
+def read_log(
+    path: Path,
+    name: str = "",
+    benchmark: Benchmark | None = None,
+    target: float | None = None,
+) -> tuple[Result, Log]:
+    """Read one log of any size. `target` is for rehearsals, whose target is not the rules'."""
+    return result.read(name or path.name, _pieces(path), benchmark=benchmark, target=target)
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON
@@ -149,9 +154,10 @@ def _load_chain(path: Path) -> ledger.Chain | None:
 
 def _runs(folder: Path, plan: Plan | None, benchmark: Benchmark | None) -> Iterator[Run]:
     entries = _own(folder) if plan else _numbered(folder)
+    target = presets.target(plan.benchmark, rehearsal=True) if plan and plan.rehearsal else None
     for number, path in entries:
         name = path.parent.name if plan else path.name
-        found, log = read_log(path, name, benchmark)
+        found, log = read_log(path, name, benchmark, target)
         ended = path.parent / EXIT
         yield Run(
             number=number,

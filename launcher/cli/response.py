@@ -31,17 +31,17 @@ def response(
 
     Refuses rehearsals, and anything that its own verification or MLCommons' checkers find wrong.
     """
-    from launcher import answer, package, referee
+    from launcher import answer, package
     from launcher import response as responses
     from launcher.errors import ConfigError
 
-    found = answer.load(results or [Path("results")], referee.convergence)
+    found = answer.load(results or [Path("results")], answer.unasked)
     try:
         template_bytes = template.read_bytes()
     except OSError as error:
         raise ConfigError(f"{template}: {error.strerror}; give the RFP's workbook.") from error
     order = responses.Order(template=template_bytes, reference=reference, draft=draft)
-    findings = responses.build(found, order, out, report=lambda _: "", referee=referee.convergence)
+    findings = responses.build(found, order, out, report=lambda _: "", referee=answer.unasked)
     for finding in findings:
         typer.echo(f"{finding.severity.value}: {finding.where}: {finding.message}", err=True)
     typer.echo(f"{package.sha256(out)}  {out}")
