@@ -1,8 +1,9 @@
-"""Runs inside an image that is being built: an image's base to what is missing and what is there.
+"""Runs inside an image that is being built: its base to what is missing and what is there.
 
 `install` puts what a training program needs and the base lacks into /opt/launcher; `versions`
-prints what is there as one line of JSON. Standard library only, and no module of the launcher: it
-is copied into the image alone. It never replaces a package that the base has.
+prints what is there as one line of JSON; `requirements`, on the host, what a wheelhouse needs.
+Standard library only, and no module of the launcher: it is copied into the image alone. It never
+replaces a package that the base has.
 """
 
 import argparse
@@ -26,8 +27,8 @@ TORCH_CPU = (
 _EVERY = {"yaml": "pyyaml", "numpy": "numpy"}
 _OURS = {**_EVERY, "torch": "torch", "safetensors": "safetensors"}
 NEEDS = {
-    ("resnet", "pytorch"): {**_OURS, "nvidia.dali": "nvidia-dali-cuda120"},
-    ("bert", "pytorch"): _OURS,
+    "resnet": {**_OURS, "nvidia.dali": "nvidia-dali-cuda120"},
+    "bert": _OURS,
 }
 # The last TensorFlow with Estimator; its Pythons are 3.9 to 3.11.
 REFERENCE = ("numpy<2", "pyyaml", "nltk")
@@ -46,9 +47,14 @@ _DISTRIBUTIONS = {
 }
 
 
+def requirements() -> list[str]:
+    """Return what a base without anything needs, for a wheelhouse of both benchmarks."""
+    return sorted({needed for needs in NEEDS.values() for needed in needs.values()})
+
+
 def missing(benchmark: str) -> list[str]:
     """Return the requirements that this Python cannot import yet."""
-    needs = NEEDS[benchmark, "pytorch"]
+    needs = NEEDS[benchmark]
     return [needed for module, needed in needs.items() if not _importable(module)]
 
 
@@ -147,10 +153,11 @@ def _of_tensorflow() -> dict[str, str]:
 
 
 def main() -> None:
-    """Install, or print versions."""
+    """Install, or print versions or requirements."""
     parser = argparse.ArgumentParser(description="Runs inside an image that is being built.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("versions")
+    commands.add_parser("requirements")
     installer = commands.add_parser("install")
     installer.add_argument("benchmark", choices=("resnet", "bert"))
     installer.add_argument("implementation", choices=("pytorch", "reference"))
@@ -159,6 +166,8 @@ def main() -> None:
     if chosen.command == "install":
         packages = Path(__file__).resolve().parent
         install(chosen.benchmark, chosen.implementation, chosen.accelerator, packages)
+    elif chosen.command == "requirements":
+        sys.stdout.write("".join(f"{needed}\n" for needed in requirements()))
     else:
         sys.stdout.write(json.dumps(versions(), sort_keys=True) + "\n")
 
