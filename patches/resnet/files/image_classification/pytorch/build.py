@@ -4,20 +4,22 @@ Warming up happens here, on synthetic data, and leaves no trace in the weights. 
 set's names and indices and none of its images.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from image_classification.pytorch import order
+from image_classification.pytorch import order, paths
 from image_classification.pytorch.config import Config
 from image_classification.pytorch.data import (
     Loader,
     Loading,
     evaluation_items,
+    inspect,
     training_items,
 )
 from image_classification.pytorch.evaluate import Evaluation
@@ -25,9 +27,11 @@ from image_classification.pytorch.lars import Lars
 from image_classification.pytorch.model import ResNet, adapted, decayed_by_sgd, initialise, lowered
 from image_classification.pytorch.samples import Samples, open_split
 from image_classification.pytorch.sgd import Sgd
-from image_classification.pytorch.step import Optimizer, Shape, Step
+from image_classification.pytorch.step import Learner, Optimizer, Shape, Step
 from pytorch_common.distributed import Process
+from pytorch_common.gradients import Gradients
 from pytorch_common.masters import Masters
+from pytorch_common.mlperf import RunLog
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 FP16_LOSS_SCALE = 128.0  # static: tf2_common/utils/flags/_performance.py:45-54
@@ -46,10 +50,15 @@ class Run:
     loss_limit: float
 
 
-def run(config: Config, process: Process, data: Path, seed: int) -> Run:
+def run(config: Config, process: Process, data: Path, seed: int, log: RunLog) -> Run:
     """Build and warm up everything. Raises RunError where data or machine do not fit."""
+    torch.backends.cudnn.benchmark = process.device.type == "cuda"  # searched while warming up
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
     batch = config.micro_batch(process.world_size)
     training, validation = _open(config, data)
+    if config.rehearsal:  # a real run's images stay untouched until the clock runs
+        inspect(training)
+        inspect(validation)
     network = model(config, process.device, seed)
     batches = order.evaluation(len(validation), batch, process.rank, process.world_size)
     share = order.Share(
@@ -61,7 +70,7 @@ def run(config: Config, process: Process, data: Path, seed: int) -> Run:
     )
     loading = _loading(config, process.device, batch)
     made = Run(
-        step=step(config, network, process.world_size),
+        step=step(config, network, process, seed, log),
         evaluation=Evaluation(
             network,
             batch=batch,
@@ -69,6 +78,7 @@ def run(config: Config, process: Process, data: Path, seed: int) -> Run:
             input_dtype=input_dtype(config),
         ),
         training_data=Loader(
+            training,
             training_items(
                 training,
                 share,
@@ -79,6 +89,7 @@ def run(config: Config, process: Process, data: Path, seed: int) -> Run:
             loading,
         ),
         evaluation_data=Loader(
+            validation,
             evaluation_items(
                 validation,
                 batches,
@@ -92,6 +103,8 @@ def run(config: Config, process: Process, data: Path, seed: int) -> Run:
     )
     made.training_data.warm_up()
     made.evaluation_data.warm_up()
+    if process.device.type == "cuda":
+        made.evaluation.capture()
     return made
 
 
@@ -103,26 +116,50 @@ def model(config: Config, device: torch.device, seed: int) -> ResNet:
     return network
 
 
-def step(config: Config, network: ResNet, world_size: int) -> Step:
-    """Return the update of a network; its weights become masters and low-precision copies."""
+def step(config: Config, network: ResNet, process: Process, seed: int, log: RunLog) -> Step:
+    """Return the update of a network, by the fastest way that proves itself here."""
+    learning = learner(config, network, config.training.precision)
+
+    def build(forward: paths.Forward | None) -> Step:
+        return Step(
+            learning,
+            shape(config, process.world_size),
+            input_dtype=input_dtype(config),
+            forward=forward,
+        )
+
+    def truth() -> list[Tensor]:
+        exact = learner(config, model(config, process.device, seed), "fp32")
+        unscaled = dataclasses.replace(shape(config, process.world_size), loss_scale=1.0)
+        return paths.gradients(Step(exact, unscaled, input_dtype=torch.float32))
+
+    return paths.choose(config.training.step, learning, build, truth, log)
+
+
+def learner(config: Config, network: ResNet, precision: str) -> Learner:
+    """Give a network an optimizer; its weights become masters and low-precision copies."""
     named = list(network.named_parameters())
     parameters = [parameter for _, parameter in named]
     masters = Masters(parameters)
     low = [lowered(name) for name, _ in named]
-    masters.cast(parameters, low, PRECISIONS[config.training.precision])
-    return Step(
-        network,
-        _optimizer(config, named, masters),
-        masters,
-        shape=Shape(
-            micro_batch=config.micro_batch(world_size),
-            accumulation_steps=config.hyperparameters.accumulation_steps,
-            world_size=world_size,
-            image_size=config.model.image_size,
-            label_smoothing=config.training.label_smoothing,
-            loss_scale=FP16_LOSS_SCALE if config.training.precision == "fp16" else 1.0,
-        ),
-        input_dtype=input_dtype(config),
+    masters.cast(parameters, low, PRECISIONS[precision])
+    return Learner(
+        model=network,
+        masters=masters,
+        gradients=Gradients(parameters),
+        optimizer=_optimizer(config, named, masters),
+    )
+
+
+def shape(config: Config, world_size: int) -> Shape:
+    """Return what an update consists of on this many ranks."""
+    return Shape(
+        micro_batch=config.micro_batch(world_size),
+        accumulation_steps=config.hyperparameters.accumulation_steps,
+        world_size=world_size,
+        image_size=config.model.image_size,
+        label_smoothing=config.training.label_smoothing,
+        loss_scale=FP16_LOSS_SCALE if config.training.precision == "fp16" else 1.0,
     )
 
 

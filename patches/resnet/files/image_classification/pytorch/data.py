@@ -4,6 +4,7 @@ One pipeline a rank and a purpose. Decoding runs on the GPU where there is one, 
 Before `begin` a pipeline sees synthetic JPEGs only, so that warming it up touches no data set.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +20,7 @@ from torch import Tensor
 from image_classification.pytorch import crops, jpeg
 from image_classification.pytorch.order import Share
 from image_classification.pytorch.samples import Bytes, Numbers, Samples, image_sizes
+from pytorch_common.failure import RunError
 
 MEANS = (123.68, 116.78, 103.94)  # imagenet_preprocessing.py:55-58; no division, no /255
 DEPTH = 3  # batches in flight
@@ -51,8 +53,11 @@ class Batches(Protocol):
 class Loader:
     """Batches of a data set, in an order that `items` decides."""
 
-    def __init__(self, items: Iterator[Item], loading: Loading) -> None:
-        self._items, self._loading = items, loading
+    def __init__(
+        self, samples: Samples, items: Iterator[tuple[Numbers, Item]], loading: Loading
+    ) -> None:
+        self._samples, self._items, self._loading = samples, items, loading
+        self._recent: deque[Numbers] = deque(maxlen=2 * DEPTH)  # to name what cannot be decoded
         self._begun = False
         self._fed = 0  # batches the pipeline has taken
         self._staging = _Staging(loading) if loading.device.type == "cuda" else None
@@ -74,7 +79,10 @@ class Loader:
 
     def load(self, images: Tensor, labels: Tensor) -> None:
         """Fill (N, S, S, 3) images and (N,) labels with the next batch."""
-        outputs = [output.as_tensor() for output in self._pipeline.share_outputs()]
+        try:
+            outputs = [output.as_tensor() for output in self._pipeline.share_outputs()]
+        except RuntimeError as error:
+            raise self._undecodable(error) from error
         if self._staging is None:
             feed_ndarray(outputs[0], images)
             feed_ndarray(outputs[1], labels)
@@ -85,7 +93,24 @@ class Loader:
 
     def _next(self) -> Item:
         self._fed += 1
-        return next(self._items) if self._begun else _synthetic(self._loading)
+        if not self._begun:
+            return _synthetic(self._loading)
+        numbers, item = next(self._items)
+        self._recent.append(numbers)
+        return item
+
+    def _undecodable(self, error: RuntimeError) -> RunError:
+        """Say which image stopped the pipeline, by decoding the last ones one by one."""
+        for number in np.unique(np.concatenate(self._recent)):
+            images, _ = self._samples.read(np.array([number]))
+            try:
+                decode(images[0])
+            except RuntimeError:
+                return RunError(
+                    f"{self._samples.name(int(number))}: cannot be decoded; restore this file and"
+                    " verify the data set."
+                )
+        return RunError(f"{error}".splitlines()[0])
 
 
 class _Staging:
@@ -127,7 +152,7 @@ def training_items(
     image_size: int,
     crop_area: tuple[float, float],
     flip_probability: float,
-) -> Iterator[Item]:
+) -> Iterator[tuple[Numbers, Item]]:
     """Yield micro-batches for ever, the next one's bytes asked for ahead."""
     micro_step, ahead = 0, DEPTH
     while True:
@@ -141,13 +166,13 @@ def training_items(
             area=crop_area,
             flip_probability=flip_probability,
         )
-        yield images, windows.starts, windows.shapes, windows.grids, labels
+        yield numbers, (images, windows.starts, windows.shapes, windows.grids, labels)
         micro_step += 1
 
 
 def evaluation_items(
     samples: Samples, batches: list[Numbers], *, image_size: int, resize_size: int
-) -> Iterator[Item]:
+) -> Iterator[tuple[Numbers, Item]]:
     """Yield the same batches for ever; label -1 marks what only fills a batch."""
     while True:
         for numbers in batches:
@@ -157,7 +182,27 @@ def evaluation_items(
                 image_sizes(samples, present, images), image_size, resize_size
             )
             labels = np.where(numbers < 0, -1, labels)
-            yield images, windows.starts, windows.shapes, windows.grids, labels
+            yield numbers, (images, windows.starts, windows.shapes, windows.grids, labels)
+
+
+def decode(image: Bytes) -> NDArray[np.uint8]:
+    """Return the pixels of one image, (H, W, 3), decoded on the CPU."""
+    pipeline = dali.Pipeline(batch_size=1, num_threads=1, device_id=None, prefetch_queue_depth=1)
+    with pipeline:
+        encoded = fn.external_source(source=lambda: [image], batch=True, dtype=types.UINT8)
+        pipeline.set_outputs(
+            fn.decoders.image(encoded, adjust_orientation=False, use_fast_idct=True)
+        )
+    pipeline.build()
+    (pixels,) = pipeline.run()
+    return np.array(pixels.at(0))
+
+
+def inspect(samples: Samples) -> None:
+    """Read every image's header and end. Raises RunError naming the first that is damaged."""
+    for number in range(len(samples)):
+        images, _ = samples.read(np.array([number]))
+        image_sizes(samples, np.array([number]), images)
 
 
 def _synthetic(loading: Loading) -> Item:

@@ -38,26 +38,36 @@ class Shape:
     loss_scale: float  # 1 but for fp16
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learner:
+    """What learns: a network, its fp32 masters and gradients, and who updates them."""
+
+    model: ResNet
+    masters: Masters
+    gradients: Gradients
+    optimizer: Optimizer
+
+    @property
+    def state(self) -> list[Tensor]:
+        """Every tensor that an update changes and the next one reads."""
+        return [*self.optimizer.state, *self.masters.copies, *self.model.buffers()]
+
+
 class Step:
-    """Updates a model; call it once per optimizer step."""
+    """Updates a learner; call it once per optimizer step."""
 
     def __init__(
         self,
-        model: ResNet,
-        optimizer: Optimizer,
-        masters: Masters,
-        *,
+        learner: Learner,
         shape: Shape,
+        *,
         input_dtype: torch.dtype,
         forward: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        parameters = list(model.parameters())
-        device = parameters[0].device
-        self._model, self._forward = model, forward or model
-        self._optimizer, self._masters, self._shape = optimizer, masters, shape
-        self._dtype = next(iter(model.stem.conv.parameters())).dtype
-        self.gradients = Gradients(parameters)
-        size = shape.image_size
+        weight = learner.model.stem.conv.weight
+        self.learner, self._shape = learner, shape
+        self._forward = forward or learner.model
+        self._dtype, device, size = weight.dtype, weight.device, shape.image_size
         self.images = torch.zeros(
             (shape.micro_batch, size, size, 3), dtype=input_dtype, device=device
         )
@@ -71,12 +81,7 @@ class Step:
     @property
     def loss(self) -> Tensor:
         """The mean loss of the global batch, smoothing included: (1,), after the step."""
-        return self.gradients.loss
-
-    @property
-    def state(self) -> list[Tensor]:
-        """Every tensor that an update changes and the next one reads."""
-        return [*self._optimizer.state, *self._masters.copies, *self._model.buffers()]
+        return self.learner.gradients.loss
 
     def __call__(self, load: Callable[[Tensor, Tensor], None], learning_rate: float) -> None:
         """Load the micro-batches and update the weights once."""
@@ -85,12 +90,20 @@ class Step:
             load(self.images, self.labels)
             part()
 
+    def accumulate(self) -> list[Tensor]:
+        """Return the gradients of an update whose micro-batches are all what is loaded now."""
+        last = self._shape.accumulation_steps - 1
+        for index in range(last + 1):
+            self._accumulate(first=index == 0, last=index == last)
+        return self._reduced()
+
     def capture(self) -> None:
         """Replace every part by its CUDA graph; call it when a few steps were run."""
         pool = torch.cuda.graph_pool_handle()
         for index, part in enumerate(self._parts):
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=pool):
+            # thread_local: DALI's and NCCL's threads go on working while this one captures.
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 part()
             self._parts[index] = graph.replay
 
@@ -104,24 +117,29 @@ class Step:
 
     def _accumulate(self, *, first: bool, last: bool) -> None:
         """Add the gradient of one micro-batch to the sums."""
-        shape = self._shape
-        self._model.train()
-        self.gradients.begin(first=first, last=last)
+        shape, gradients = self._shape, self.learner.gradients
+        self.learner.model.train()
+        gradients.begin(first=first, last=last)
         x = self.images.permute(0, 3, 1, 2).to(self._dtype)  # (N, 3, S, S), channels_last
         logits = self._forward(x)  # (N, classes), fp32
         # resnet_runnable.py:270-279: (1 - s) onehot + s / K. The sum over ranks and micro-batches
-        # of these shares is the mean over the global batch (R13: averaged, not summed).
+        # of these shares is the mean over the global batch (accumulation averages, it never sums).
         loss = functional.cross_entropy(
             logits, self.labels, label_smoothing=shape.label_smoothing
         ) / (shape.world_size * shape.accumulation_steps)
-        self.gradients.add_loss(loss, first=first)
+        gradients.add_loss(loss, first=first)
         (loss * shape.loss_scale).backward()
 
-    def _update(self) -> None:
-        """Apply the summed gradient."""
-        self.gradients.finish()
+    def _reduced(self) -> list[Tensor]:
+        """Return the gradient of the global batch, in fp32, when all ranks have it."""
+        gradients = self.learner.gradients
+        gradients.finish()
         if self._shape.loss_scale != 1.0:
-            with torch.no_grad():
-                torch._foreach_mul_(self.gradients.tensors, 1.0 / self._shape.loss_scale)
-        self._optimizer.step(self.gradients.tensors, self.learning_rate)
-        self._masters.publish()
+            torch._foreach_mul_(gradients.tensors, 1.0 / self._shape.loss_scale)
+        return gradients.tensors
+
+    @torch.no_grad()
+    def _update(self) -> None:
+        """Apply the gradient of the global batch."""
+        self.learner.optimizer.step(self._reduced(), self.learning_rate)
+        self.learner.masters.publish()

@@ -27,7 +27,7 @@ def main() -> None:
         process = distributed.join(accelerators=config.accelerators)
         announce(log, config, arguments.seed)
         bind(process, log)
-        run = build.run(config, process, arguments.data, arguments.seed)
+        run = build.run(config, process, arguments.data, arguments.seed, log)
         distributed.barrier()
         log.end("init_stop")
 
