@@ -146,13 +146,18 @@ def parse(document: Mapping[str, Any]) -> Config:
         rehearsal=_typed("rehearsal", values["rehearsal"], bool),
         preset=_typed("preset", values["preset"], str),
         accelerators=_typed("accelerators", values["accelerators"], int),
-        submission=_exactly(values["submission"], _SUBMISSION, "submission."),
+        submission=_submission(values["submission"]),
         hyperparameters=_hyperparameters(values["hyperparameters"]),
         training=_section(Training, values["training"], "training."),
         model=_section(Model, values["model"], "model."),
     )
     _check(config)
     return config
+
+
+def _submission(document: Mapping[str, Any]) -> Mapping[str, str]:
+    values = _exactly(document, _SUBMISSION, "submission.")
+    return {key: _typed(f"submission.{key}", values[key], str) for key in _SUBMISSION}
 
 
 def _hyperparameters(document: Mapping[str, Any]) -> Hyperparameters:
