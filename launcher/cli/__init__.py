@@ -19,6 +19,7 @@ COMMANDS: tuple[str, ...] = (
     "workbook",
     "response",
     "data",
+    "score",
     "verify",
 )
 
