@@ -16,6 +16,7 @@ from launcher.errors import LauncherError
 # One module per group of commands, in the order of --help.
 COMMANDS: tuple[str, ...] = (
     "images",
+    "report",
     "workbook",
     "response",
     "data",
