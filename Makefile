@@ -8,6 +8,7 @@ TASK ?=
 REFERENCE ?=
 BUILD ?=
 TESTS ?=
+WHEELHOUSE ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -23,13 +24,14 @@ help: ## Print this help
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 .PHONY: setup
-setup: $(INSTALLED) ## Make .venv with every package of requirements.lock; torch for CPU, never CUDA's gigabytes
+setup: $(INSTALLED) ## Make .venv from requirements.lock, torch for CPU; offline with WHEELHOUSE=folder
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, not " + sys.version.split()[0] + "; say make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	@index='--extra-index-url $(TORCH_INDEX)'; \
 	 if $(BIN)/pip install -q --no-index --dry-run --no-deps torch==$(TORCH) >/dev/null 2>&1; then index=; fi; \
+	 if [ -n "$(WHEELHOUSE)" ]; then index="--no-index --find-links $(WHEELHOUSE)"; fi; \
 	 set -x; $(BIN)/pip install -q --no-compile --disable-pip-version-check -r requirements.lock $$index
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

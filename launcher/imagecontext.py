@@ -120,8 +120,9 @@ def _link(source: Path, target: Path) -> None:
 def members(context: Context) -> Iterator[tuple[str, Path]]:
     """Yield every file of the context with the name that the recipe knows it by, in order."""
     yield context.recipe.name, context.recipe
+    place = f"build/image/{context.benchmark.value}"
     for path in sorted(context.folder.rglob("*")):
-        yield path.relative_to(paths.ROOT).as_posix(), path
+        yield f"{place}/{path.relative_to(context.folder).as_posix()}", path
 
 
 def pack(context: Context, into: IO[bytes]) -> None:

@@ -5,6 +5,7 @@ whose source is not this checkout's, unless it is told to.
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ DEFAULT_BASES = {
 }
 IMPLEMENTATIONS = tuple(DEFAULT_BASES)
 OnProgress = Callable[[str], None]
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # the builder paints what steps write to stderr
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -163,6 +165,13 @@ def save(name: str, path: Path) -> str:
         return _inspect(client, name).id
 
 
+def image_id(name: str) -> str | None:
+    """Return an image's id, or None where the engine does not hold it."""
+    with _engine() as client:
+        image = _find(client, name)
+    return image.id if image else None
+
+
 def load(path: Path) -> None:
     """Load what `save` wrote."""
     with _engine() as client, path.open("rb") as stream:
@@ -274,7 +283,7 @@ def _follow(stream: Iterator[Mapping[str, Any]], on_progress: OnProgress) -> str
         text = said.get("stream") or " ".join(
             str(said[key]) for key in ("id", "status", "progress") if key in said
         )
-        for line in text.splitlines():
+        for line in _COLOURS.sub("", text).splitlines():
             if line.strip():
                 on_progress(line.rstrip())
     return made

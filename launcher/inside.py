@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import platform
+import shlex
 import subprocess  # noqa: TID251 - pip is a program
 import sys
 from importlib import metadata
@@ -107,7 +108,7 @@ def _run(*command: str) -> None:
     # NGC images from 25.03 on constrain pip to their own versions, which breaks every other pin.
     environment = {**os.environ, "PIP_CONSTRAINT": ""}
     if subprocess.run(command, env=environment, check=False).returncode:
-        sys.exit(f"{command[2:4]} failed; its message is above.")
+        sys.exit(f"failed: {shlex.join(command)}")
 
 
 def versions() -> dict[str, str]:

@@ -16,11 +16,10 @@ from launcher.errors import LauncherError
 # One module per group of commands, in the order of --help.
 COMMANDS: tuple[str, ...] = (
     "images",
-    "report",
+    "bundle",
     "workbook",
     "response",
     "data",
-    "score",
     "verify",
 )
 

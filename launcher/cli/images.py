@@ -61,6 +61,9 @@ def build(
     ca_bundle: Path | None = typer.Option(
         None, "--ca-bundle", help="PEM file that pip trusts during the build."
     ),
+    bundle: Path | None = typer.Option(
+        None, "--bundle", help="Folder of bundle create: everything from there, no network."
+    ),
     overlay_only: bool = typer.Option(
         False, "--overlay-only", help="Leave the reference out; marked, for rehearsals alone."
     ),
@@ -78,6 +81,9 @@ def build(
     """Build and label the images; what holds the same already is left alone."""
     from launcher import images
 
+    if bundle is not None:
+        base_image, reference, wheelhouse = _from_bundle(bundle, base_image)
+        network = "none"
     for benchmark in _chosen(task):
         request = images.Request(
             benchmark=benchmark,
@@ -97,6 +103,15 @@ def build(
         built = images.build(request, typer.echo)
         state = "built" if built.fresh else "up to date"
         typer.echo(f"{built.image.name} {built.image.id}: {state}")
+
+
+def _from_bundle(folder: Path, base_image: str | None) -> tuple[str | None, str, Path]:
+    """Return base image, reference and wheelhouse of a bundle, verified and loaded."""
+    from launcher import bundle
+
+    opened = bundle.verify(folder)
+    bundle.load_base(opened)
+    return base_image or opened.base_image, str(opened.reference), opened.wheels
 
 
 def check(

@@ -1,1 +1,0 @@
-"""The report: an answer to one page, in three spellings."""
