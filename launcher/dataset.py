@@ -282,5 +282,5 @@ def attestation(manifest: Manifest, verification: Mapping[str, Any] | None) -> M
             split.name: {"samples": split.samples, "content": split.content}
             for split in manifest.splits
         },
-        "verification": None if verification is None else dict(verification),
+        "verification": sealed.get("verification"),
     }

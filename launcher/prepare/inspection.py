@@ -6,16 +6,16 @@ from the samples themselves. It changes nothing.
 """
 
 import datetime as dt
-import functools
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from launcher import __version__, dataset
 from launcher.core.findings import Finding, valid
-from launcher.dataset import ContentDigest, DataFile, Form, Manifest, Split
+from launcher.dataset import ContentDigest, DataFile, Form, Manifest
 from launcher.prepare import jpeg, rows, shards, work
 from launcher.prepare.progress import Report, silent
 
@@ -25,16 +25,49 @@ DATA = {Form.CLASS_FOLDERS: "", Form.SHARDS: ".tar", Form.ROWS: ".npy"}
 Contents = tuple[list[Finding], str]  # findings of one file, partial sum of its content
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One file to look at, with what its reader needs to know."""
+
+    root: Path
+    form: Form
+    file: DataFile
+    split: str | None  # None: it holds no samples
+    label: int = 0  # of the only sample of a class folder's file
+
+    @property
+    def path(self) -> Path:
+        """Return where the file lies."""
+        return self.root / self.file.path
+
+
+def _looks(root: Path, manifest: Manifest) -> list[Look]:
+    looks = [Look(root=root, form=manifest.form, file=file, split=None) for file in manifest.files]
+    for split in manifest.splits:
+        folders = sorted({Path(file.path).parent.name for file in split.files})
+        labels = {folder: label for label, folder in enumerate(folders)}
+        for file in split.files:
+            data = file.path.endswith(DATA[manifest.form])
+            look = Look(
+                root=root,
+                form=manifest.form,
+                file=file,
+                split=split.name if data else None,
+                label=labels[Path(file.path).parent.name],
+            )
+            looks.append(look)
+    return looks
+
+
 def quick(root: Path, manifest: Manifest) -> list[Finding]:
     """Compare files with the manifest and decode a few samples: seconds."""
     findings = dataset.quick(root, manifest)
     if not valid(findings):
         return findings
     for split in manifest.splits:
-        files = _data_files(manifest, split)
-        chosen = random.sample(files, min(len(files), SAMPLED_FILES))
-        for file in chosen:
-            findings += _read(root, manifest, split, file, limit=SAMPLED)[0]
+        looks = [look for look in _looks(root, manifest) if look.split == split.name]
+        for look in random.sample(looks, min(len(looks), SAMPLED_FILES)):
+            findings += _read(look, limit=SAMPLED)[0]
     return findings
 
 
@@ -43,15 +76,16 @@ def full(
 ) -> list[Finding]:
     """Read everything: each file against its sha256, each sample, each split's content digest."""
     findings = dataset.quick(root, manifest)
-    there = [file for file in manifest.every_file if (root / file.path).is_file()]
-    units = [work.Unit(name=file.path, bytes=file.bytes, arguments=file) for file in there]
-    splits = {file.path: split for split in manifest.splits for file in split.files}
+    units = [
+        work.Unit(name=look.file.path, bytes=look.file.bytes, arguments=look)
+        for look in _looks(root, manifest)
+        if look.path.is_file()
+    ]
     digests = {split.name: ContentDigest() for split in manifest.splits}
-    check = functools.partial(_check, root, manifest)
-    for file, (found, content) in work.each("verify", units, check, workers, report):
+    for unit, (found, content) in work.each("verify", units, _check, workers, report):
         findings += found
-        if (split := splits.get(file.name)) is not None:
-            digests[split.name].merge(content)
+        if unit.arguments.split is not None:
+            digests[unit.arguments.split].merge(content)
     return findings + _digests(root, manifest, digests, findings)
 
 
@@ -70,51 +104,35 @@ def _digests(
     ]
 
 
-def _check(root: Path, manifest: Manifest, unit: work.Unit) -> Contents:
-    file: DataFile = unit.arguments
-    if dataset.digest_file(root / file.path) != file.sha256:
-        finding = _finding(root / file.path, "its bytes are not those of the manifest")
-        return [finding], "0"
-    split = next((split for split in manifest.splits if file in split.files), None)
-    if split is None or not file.path.endswith(DATA[manifest.form]):
-        return [], "0"
-    return _read(root, manifest, split, file)
+def _check(unit: work.Unit) -> Contents:
+    look: Look = unit.arguments
+    if dataset.digest_file(look.path) != look.file.sha256:
+        return [_finding(look.path, "its bytes are not those of the manifest")], "0"
+    return ([], "0") if look.split is None else _read(look)
 
 
-def _read(
-    root: Path, manifest: Manifest, split: Split, file: DataFile, limit: int | None = None
-) -> Contents:
-    reader = READERS[manifest.form]
+def _read(look: Look, limit: int | None = None) -> Contents:
     digest = ContentDigest()
     try:
-        count = reader(root, split, file, digest, limit)
+        count = READERS[look.form](look, digest, limit)
     except (ValueError, OSError) as error:
-        return [_finding(root / file.path, f"does not decode ({error})")], "0"
-    if limit is None and count != file.samples:
-        text = f"has {count:,} samples, the manifest says {file.samples:,}"
-        return [_finding(root / file.path, text)], "0"
+        return [_finding(look.path, f"does not decode ({error})")], "0"
+    if limit is None and count != look.file.samples:
+        text = f"has {count:,} samples, the manifest says {look.file.samples:,}"
+        return [_finding(look.path, text)], "0"
     return [], digest.hex()
 
 
-def _data_files(manifest: Manifest, split: Split) -> list[DataFile]:
-    return [file for file in split.files if file.path.endswith(DATA[manifest.form])]
-
-
-def _class_folder(
-    root: Path, split: Split, file: DataFile, digest: ContentDigest, _limit: int | None
-) -> int:
-    classes = sorted({Path(each.path).parent.name for each in split.files})
-    image = (root / file.path).read_bytes()
+def _class_folder(look: Look, digest: ContentDigest, _limit: int | None) -> int:
+    image = look.path.read_bytes()
     jpeg.decode(image)
-    digest.add(*shards.content(classes.index(Path(file.path).parent.name), image))
+    digest.add(*shards.content(look.label, image))
     return 1
 
 
-def _shard(
-    root: Path, _split: Split, file: DataFile, digest: ContentDigest, limit: int | None
-) -> int:
+def _shard(look: Look, digest: ContentDigest, limit: int | None) -> int:
     count = 0
-    for sample in itertools.islice(shards.read(root / file.path), limit):
+    for sample in itertools.islice(shards.read(look.path), limit):
         jpeg.read_header(sample.image)
         if limit is not None:
             jpeg.decode(sample.image)
@@ -123,25 +141,19 @@ def _shard(
     return count
 
 
-def _rows(
-    root: Path, _split: Split, file: DataFile, digest: ContentDigest, limit: int | None
-) -> int:
+def _rows(look: Look, digest: ContentDigest, limit: int | None) -> int:
     count = 0
-    for group in _row_groups(root / file.path, limit):
-        rows.packing().check_rows(group, vocab_size=1 << 16, where=file.path)
+    stored = rows.open_rows(look.path)[:limit]
+    for start in range(0, len(stored), rows.GROUP):
+        group = stored[start : start + rows.GROUP]
+        rows.packing().check_rows(group, vocab_size=1 << 16, where=look.file.path)
         sequences = rows.packing().unpack(group)
         rows.add_content(digest, sequences)
         count += len(sequences)
     return count
 
 
-def _row_groups(path: Path, limit: int | None) -> Iterator[rows.Records]:
-    stored = rows.open_rows(path)
-    for start in range(0, min(len(stored), limit or len(stored)), rows.GROUP):
-        yield stored[start : start + min(rows.GROUP, limit or rows.GROUP)]
-
-
-Reader = Callable[[Path, Split, DataFile, ContentDigest, int | None], int]
+Reader = Callable[[Look, ContentDigest, int | None], int]
 READERS: Mapping[Form, Reader] = {
     Form.CLASS_FOLDERS: _class_folder,
     Form.SHARDS: _shard,

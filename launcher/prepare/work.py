@@ -210,7 +210,9 @@ def _do(root: Path, build: Build, unit: Unit) -> Receipt:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     text = json.dumps(dataclasses.asdict(receipt), sort_keys=True)
-    write_atomically(_receipt_path(root, unit), text)
+    path = _receipt_path(root, unit)
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, text)
     return receipt
 
 
