@@ -1,0 +1,71 @@
+import torch
+from torch import nn
+
+from pytorch_common.gradients import Gradients
+from pytorch_common.masters import Masters
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+
+
+def backward(model, x):
+    loss = model(x).square().sum()
+    loss.backward()
+    return loss
+
+
+def test_gradients_of_micro_batches_are_summed_in_parameter_order():
+    model, plain = network(), network()
+    gradients = Gradients(list(model.parameters()), bucket_elements=10)
+    x = torch.randn(4, 3)
+    for index, part in enumerate(x.split(2)):
+        gradients.begin(first=index == 0, last=index == 1)
+        backward(model, part)
+    gradients.finish()
+    backward(plain, x)
+    for summed, parameter in zip(gradients.tensors, plain.parameters(), strict=True):
+        assert torch.allclose(summed, parameter.grad, atol=1e-6)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_first_micro_batch_of_the_next_update_begins_anew():
+    model = network()
+    gradients = Gradients(list(model.parameters()))
+    x = torch.randn(2, 3)
+    for _ in range(2):
+        gradients.begin(first=True, last=True)
+        gradients.add_loss(backward(model, x), first=True)
+        gradients.finish()
+    plain = network()
+    loss = backward(plain, x)
+    assert torch.allclose(gradients.tensors[0], plain[0].weight.grad)
+    assert torch.allclose(gradients.loss, loss)
+
+
+def test_low_precision_gradients_are_summed_in_fp32():
+    model = network().bfloat16()
+    gradients = Gradients(list(model.parameters()))
+    for index in range(2):
+        gradients.begin(first=index == 0, last=index == 1)
+        backward(model, torch.ones(1, 3, dtype=torch.bfloat16))
+    assert {tensor.dtype for tensor in gradients.tensors} == {torch.float32}
+
+
+def test_channels_last_weights_get_gradients_of_their_own_strides():
+    weight = nn.Parameter(torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last))
+    assert Gradients([weight]).tensors[0].stride() == weight.stride()
+
+
+def test_masters_keep_what_low_precision_copies_round():
+    weight, bias = nn.Parameter(torch.full((2,), 1.001)), nn.Parameter(torch.zeros(2))
+    masters = Masters([weight, bias])
+    masters.cast([weight, bias], [True, False], torch.bfloat16)
+    assert weight.dtype is torch.bfloat16
+    assert masters.tensors[0].tolist() == torch.full((2,), 1.001).tolist()
+    masters.tensors[0].fill_(3.0)
+    masters.publish()
+    assert weight.tolist() == [3.0, 3.0]
+    masters.tensors[1].fill_(5.0)  # an fp32 parameter is its own master
+    assert bias.tolist() == [5.0, 5.0]
