@@ -20,13 +20,13 @@ from launcher.dataset import ContentDigest, DataFile, Form, Manifest, Split
 from launcher.errors import ConfigError, HostError
 from launcher.prepare import prose, shards
 
-RECIPE = 1  # raise it whenever the bytes below change: older sets are then made anew
+RECIPE = 2  # raise it whenever the bytes below change: older sets are then made anew
 IMAGE_SIZE = 64  # pixels; the scans are 8 x 8
 JPEG_QUALITY = 95
 VALIDATION_EVERY = 5  # every fifth image of a class
 SEQUENCE_LENGTH = 128
-VOCABULARY_SIZE = 2048
-DUPLICATES = 3  # the reference's dupe_factor is 10
+VOCABULARY_SIZE = 256  # learned in seconds on one core
+DUPLICATES = 1  # the reference's dupe_factor is 10
 SHORT_SHARE = 0.9  # gives lengths as mixed as the real corpus has: half of the maximum on average
 EVAL_EVERY = 8  # every eighth topic
 SEED = 12345  # the reference's random_seed

@@ -29,9 +29,9 @@ from pathlib import Path
 
 import numpy as np
 
-LENGTH = 512  # max_seq_length, run_pretraining.py:55
+LENGTH = 512  # --max_seq_length of every command in the README
 DEPTH = 3  # sequences a row holds at most
-MASK_RATE = 0.15  # masked_lm_prob, create_pretraining_data.py:56
+MASK_RATE = 0.15  # masked_lm_prob, create_pretraining_data.py:42
 SHARD = "rows-{:05d}.npy"
 
 
@@ -43,7 +43,7 @@ def masked_capacity(length: int, sequences: int) -> int:
     """Return how many masked tokens fit any row, rounded up to a multiple of 8.
 
     A sequence of l >= 4 tokens has max(1, round(0.15 l)) <= 0.15 l + 0.5 of them
-    (create_pretraining_data.py:362-363), so a row has at most 0.15 length + 0.5 sequences:
+    (create_pretraining_data.py:338-339), so a row has at most 0.15 length + 0.5 sequences:
     78 for three sequences in 512 tokens, hence 80.
     """
     most = math.floor(MASK_RATE * length + 0.5 * sequences)
