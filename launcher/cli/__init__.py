@@ -15,6 +15,8 @@ from launcher.errors import LauncherError
 
 # One module per group of commands, in the order of --help.
 COMMANDS: tuple[str, ...] = (
+    "system",
+    "runs",
     "images",
     "bundle",
     "workbook",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-OnOutput = Callable[[bytes], None]  # raw bytes as they come, in order, unaltered
+OnOutput = Callable[[bytes], object]  # raw bytes as they come, in order, unaltered
 Stopping = Callable[[], bool]  # asked at least once a second; True: stop the container
 
 LABEL = "gp2bm.set"  # the run set a container belongs to; orphans are found by it

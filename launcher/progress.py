@@ -1,0 +1,174 @@
+"""Events of the runs to what a person sees while they last: a live table, or plain lines.
+
+It reads the bytes that pass by and prints; it decides nothing and keeps nothing.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from launcher.core import keys
+from launcher.core.benchmark import Benchmark
+from launcher.core.mllog import Event, Reader
+from launcher.core.result import Builder, Result
+
+SHOWN = keys.ALL | {"tracked_stats"}
+COLUMNS = ("run", "seed", "state", "progress", "accuracy", "target", "per second", "elapsed", "ETA")
+
+
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """What is known about one run."""
+
+    number: int
+    seed: int
+    benchmark: Benchmark
+    target: float
+    state: str = "planned"
+    progress: float | None = None  # epochs or samples, at the last evaluation
+    accuracy: float | None = None
+    throughput: float | None = None  # samples a second
+    elapsed_s: float | None = None
+    eta_s: float | None = None
+    _reader: Reader = field(default_factory=lambda: Reader(SHOWN))
+    _builder: Builder | None = None
+    _started: float | None = None  # monotonic: when run_start was seen
+
+    def feed(self, data: bytes) -> bool:
+        """Take stdout as it comes; say whether there is a new accuracy or a change of state."""
+        return self.take(self._reader.feed(data))
+
+    def take(self, events: Iterable[Event]) -> bool:
+        """Take events; say whether something changed that a plain line should tell."""
+        told = False
+        for event in events:
+            if event.key == "run_start":
+                self._started, self.state, told = time.monotonic(), "training", True
+            elif event.key == keys.ACCURACY:
+                self._note(event)
+                told = True
+            elif event.key == "tracked_stats" and isinstance(event.value, dict):
+                value = event.value.get("throughput")
+                self.throughput = value if isinstance(value, int | float) else self.throughput
+        return told
+
+    def show(self, result: Result) -> None:
+        """Take over what a finished or growing log says."""
+        self.state = result.status.value
+        self.progress, self.accuracy = result.progress, result.accuracy
+        elapsed = result.elapsed
+        self.elapsed_s = None if elapsed is None else 60 * float(elapsed)
+        self.eta_s = self._started = None
+
+    def tick(self, expected: float | None) -> None:
+        """Move the clock on; `expected` is the progress at which such runs converge."""
+        if self._started is None:
+            return
+        self.elapsed_s = time.monotonic() - self._started
+        if expected and self.progress:
+            self.eta_s = max(0.0, self.elapsed_s * (expected / self.progress - 1))
+
+    def _note(self, event: Event) -> None:
+        progress = event.metadata.get("epoch_num", event.metadata.get("samples_count"))
+        if isinstance(progress, int | float) and isinstance(event.value, int | float):
+            self.progress, self.accuracy = float(progress), float(event.value)
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the row's texts, in the order of COLUMNS."""
+        unit = self.benchmark.facts.convergence_unit
+        return (
+            str(self.number),
+            str(self.seed),
+            self.state,
+            "" if self.progress is None else f"{self.progress:,.10g} {unit}",
+            "" if self.accuracy is None else f"{self.accuracy:.4f}",
+            f"{self.target:.4f}",
+            "" if self.throughput is None else f"{self.throughput:,.0f}",
+            duration(self.elapsed_s),
+            duration(self.eta_s),
+        )
+
+
+def duration(seconds: float | None) -> str:
+    """Return h:mm:ss, or nothing for nothing."""
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def table(title: str, rows: Iterable[Row]) -> Table:
+    """Return the rows as a table for a terminal."""
+    shown = Table(title=title, title_justify="left")
+    for name in COLUMNS:
+        shown.add_column(name, justify="left" if name == "state" else "right")
+    for row in rows:
+        shown.add_row(*row.cells())
+    return shown
+
+
+class Board:
+    """Shows the rows of a run set while it runs."""
+
+    def __init__(
+        self, title: str, rows: list[Row], *, expected: float | None, console: Console
+    ) -> None:
+        self.rows = rows
+        self._title = title
+        self._expected = expected
+        self._console = console
+        self._live: Live | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keep the table on a terminal; elsewhere lines are printed as things happen."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(
+            get_renderable=self._table, console=self._console, refresh_per_second=2
+        ) as self._live:
+            yield
+        self._live = None
+
+    def say(self, text: str) -> None:
+        """Print one line, above the table where there is one."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def feed(self, number: int) -> Callable[[bytes], None]:
+        """Return what takes the stdout of one run."""
+        row = self.rows[number]
+
+        def take(data: bytes) -> None:
+            if row.feed(data):
+                self._tell(row)
+
+        return take
+
+    def state(self, number: int, state: str) -> None:
+        """Say how a run stands."""
+        self.rows[number].state = state
+        self._tell(self.rows[number])
+
+    def ended(self, number: int, result: Result) -> None:
+        """Show what a finished log says."""
+        self.rows[number].show(result)
+        self._tell(self.rows[number])
+
+    def _tell(self, row: Row) -> None:
+        if self._live is not None:
+            return
+        row.tick(self._expected)
+        names = ("run", "seed", "", "", "accuracy", "of", "per second", "after", "ETA")
+        pairs = zip(names, row.cells(), strict=True)
+        self.say("  ".join(f"{name} {cell}".strip() for name, cell in pairs if cell))
+
+    def _table(self) -> Table:
+        for row in self.rows:
+            row.tick(self._expected)
+        return table(self._title, self.rows)

@@ -1,0 +1,74 @@
+"""A system and its settings to the text of hyperparameters.yaml, which every run starts from.
+
+Templates say what a reader sees; this module chooses nothing and writes no file.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2  # noqa: TID251 - this module renders the hyperparameter files
+
+from launcher import paths
+from launcher.core import rules
+from launcher.core.benchmark import Benchmark
+from launcher.core.rules import Freedom, Verdict
+from launcher.core.settings import Settings
+from launcher.core.system import System
+from launcher.errors import ConfigError
+
+
+def hyperparameters(
+    benchmark: Benchmark, system: System, settings: Settings, *, rehearsal: bool
+) -> str:
+    """Return hyperparameters.yaml for one benchmark on one node.
+
+    Raises ConfigError when the template asks for what is not there.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(paths.TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - YAML, not HTML; values pass through tojson
+    )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": False}
+    environment.filters["tojson"] = json.dumps  # the built-in one escapes for HTML
+    name = f"{benchmark.value}.yaml.j2"
+    try:
+        return environment.get_template(name).render(
+            _context(benchmark, system, settings, rehearsal=rehearsal)
+        )
+    except jinja2.TemplateError as error:
+        place = f"{paths.TEMPLATES / name}"
+        raise ConfigError(f"{place}: {error}; restore the template with git.") from error
+
+
+def _context(
+    benchmark: Benchmark, system: System, settings: Settings, *, rehearsal: bool
+) -> Mapping[str, Any]:
+    verdicts = rules.verdicts(benchmark, settings.hyperparameters)
+    return {
+        "benchmark": benchmark,
+        "system": system,
+        "preset": settings.preset,
+        "rehearsal": rehearsal,
+        "accelerators": system.accelerators.count,
+        "submission": {
+            "org": system.submitter,
+            "division": system.division,
+            "status": system.log_status,
+            "platform": system.platform,
+        },
+        "hyperparameters": settings.hyperparameters,
+        "training": settings.training,
+        "verdicts": verdicts,
+        "notes": {verdict.key: _note(verdict) for verdict in verdicts},
+    }
+
+
+def _note(verdict: Verdict) -> str:
+    """Return the comment behind one value."""
+    said = verdict.freedom.value
+    if verdict.freedom is not Freedom.FREE:
+        said += f": {verdict.allowed}"
+    return f"{said}. {verdict.note}" if verdict.note else said

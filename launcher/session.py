@@ -1,0 +1,172 @@
+"""A request to a worked-on run set: lock, plan or continue, run, and say how it stands.
+
+The one road that `launcher run` takes; it prints nothing but through the board it is given.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from launcher import planning, runset
+from launcher.core import presets
+from launcher.core.plan import Plan
+from launcher.core.result import Result, Status
+from launcher.engine import base
+from launcher.engine.base import Engine
+from launcher.errors import ConfigError
+from launcher.planning import Draft, Request
+from launcher.progress import Board, Row
+from launcher.recovery import read_result
+from launcher.runner import Limits, Outcome, Runner, Stop
+from launcher.store import Store
+
+_TARGET = re.compile(r"^\s*target_accuracy:\s*([0-9.]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a session left a run set."""
+
+    folder: Path
+    plan: Plan
+    outcome: Outcome
+    results: tuple[Result, ...]
+
+    @property
+    def void(self) -> bool:
+        """Say whether so many runs failed that the set is no result: two or more."""
+        failures = sum(result.status is not Status.SUCCESS for result in self.results)
+        return self.outcome is Outcome.COMPLETE and failures > 1
+
+
+def begin(
+    request: Request,
+    results: Path,
+    limits: Limits,
+    *,
+    console: Console,
+    say: Callable[[str], None],
+) -> Ended:
+    """Work on the run set of a request until it is complete, interrupted or paused."""
+    planning.check_seeds(request)
+    place, system, chosen = planning.choose_system(request)
+    folder = planning.run_set(results, system.name, request.benchmark, rehearsal=request.rehearsal)
+    if chosen:
+        say(chosen)
+    store, stop = Store(folder, rehearsal=request.rehearsal), Stop()
+    with stop.listening(), store.locked():
+        plan = store.plan()
+        if plan is None:
+            made = planning.draft(request, place, system, folder)
+            for note in made.notes:
+                say(note)
+            store.freeze(made.plan, made.hyperparameters)
+            plan, engine = made.plan, made.engine
+        else:
+            engine = _continued(request, plan, folder, say)
+        board = _board(store, plan, console)
+        runner = Runner(store, plan, engine, board, stop=stop, limits=limits)
+        with board.shown():
+            outcome = runner.work()
+        return Ended(
+            folder=folder, plan=plan, outcome=outcome, results=tuple(results_of(store, plan))
+        )
+
+
+def rehearse_on_paper(request: Request, results: Path) -> tuple[Draft, Path]:
+    """Check everything and return what would be started, without writing a run set."""
+    planning.check_seeds(request)
+    place, system, _ = planning.choose_system(request)
+    folder = planning.run_set(results, system.name, request.benchmark, rehearsal=request.rehearsal)
+    return planning.draft(request, place, system, folder), folder
+
+
+def results_of(store: Store, plan: Plan) -> list[Result]:
+    """Read what every run's log says so far."""
+    aim = target(store.folder, plan)
+    return [read_result(store, number, plan, aim) for number in range(len(plan.seeds))]
+
+
+def target(folder: Path, plan: Plan) -> float:
+    """Return the accuracy at which a run of this set stops: a rehearsal has its own."""
+    if plan.rehearsal:
+        text = (folder / runset.HYPERPARAMETERS).read_text(encoding="utf-8")
+        if found := _TARGET.search(text):
+            return float(found[1])
+    return plan.benchmark.facts.quality_target
+
+
+def rows(store: Store, plan: Plan) -> list[Row]:
+    """Return one row per planned run, with what its log says so far."""
+    aim = target(store.folder, plan)
+    found = []
+    for number, result in enumerate(results_of(store, plan)):
+        seed = plan.seeds[number]
+        row = Row(number=number, seed=seed, benchmark=plan.benchmark, target=aim)
+        if store.run(number).log.exists():
+            row.show(result)
+            if store.ended(number) is None:
+                row.state = "running" if result.start_ms is not None else "starting"
+        found.append(row)
+    return found
+
+
+def summary(ended: Ended) -> dict[str, Any]:
+    """Return how a run set stands, as plain values."""
+    return {
+        "folder": str(ended.folder),
+        "benchmark": ended.plan.benchmark.value,
+        "rehearsal": ended.plan.rehearsal,
+        "engine": ended.plan.engine,
+        "outcome": ended.outcome.value,
+        "void": ended.void,
+        "runs": [
+            {
+                "run": number,
+                "seed": ended.plan.seeds[number],
+                "status": result.status.value,
+                "reason": result.reason,
+                "minutes": None if result.minutes is None else float(result.minutes),
+                "accuracy": result.accuracy,
+                ended.plan.benchmark.facts.convergence_unit: result.progress,
+            }
+            for number, result in enumerate(ended.results)
+        ],
+    }
+
+
+def _continued(request: Request, plan: Plan, folder: Path, say: Callable[[str], None]) -> Engine:
+    """Return the engine of a plan that is there already; refuse a request for another plan."""
+    asked = {
+        "--seeds": (request.seeds, len(plan.seeds)),
+        "--implementation": (request.implementation, plan.implementation),
+        "--engine": (request.engine or plan.engine, plan.engine),
+        "--preset": (request.preset or plan.preset, plan.preset),
+    }
+    for option, (wanted, planned) in asked.items():
+        if wanted != planned:
+            raise ConfigError(
+                f"{option} is {wanted}, but {folder} holds a plan with {planned}, and a plan never "
+                "changes; ask for that, or start another set with --results."
+            )
+    say(f"{folder}: continuing the plan of {plan.created}.")
+    engine = planning.engine_of(plan)
+    spec = base.from_json(plan.container)
+    count = plan.system.get("accelerators", {}).get("count", 0)
+    planning.check(engine, spec, folder, count)
+    return engine
+
+
+def _board(store: Store, plan: Plan, console: Console) -> Board:
+    found = [row for row in presets.TABLE if row.name == plan.preset]
+    mark = "REHEARSAL - NOT A RESULT: " if plan.rehearsal else ""
+    return Board(
+        f"{mark}{plan.benchmark.facts.title}, {store.folder}",
+        rows(store, plan),
+        expected=found[0].progress if found else None,
+        console=console,
+    )
