@@ -19,9 +19,11 @@ COMMANDS: tuple[str, ...] = (
     "runs",
     "images",
     "bundle",
+    "report",
     "workbook",
     "response",
     "data",
+    "score",
     "verify",
 )
 

@@ -1,5 +1,6 @@
 """`launcher response`: the one file that a proponent hands over."""
 
+import functools
 from pathlib import Path
 
 import typer
@@ -34,6 +35,8 @@ def response(
     from launcher import answer, package
     from launcher import response as responses
     from launcher.errors import ConfigError
+    from launcher.report.form import Format
+    from launcher.report.page import render
 
     found = answer.load(results or [Path("results")], answer.unasked)
     try:
@@ -41,7 +44,13 @@ def response(
     except OSError as error:
         raise ConfigError(f"{template}: {error.strerror}; give the RFP's workbook.") from error
     order = responses.Order(template=template_bytes, reference=reference, draft=draft)
-    findings = responses.build(found, order, out, report=lambda _: "", referee=answer.unasked)
+    findings = responses.build(
+        found,
+        order,
+        out,
+        report=functools.partial(render, form=Format.HTML),
+        referee=answer.unasked,
+    )
     for finding in findings:
         typer.echo(f"{finding.severity.value}: {finding.where}: {finding.message}", err=True)
     typer.echo(f"{package.sha256(out)}  {out}")

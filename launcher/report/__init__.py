@@ -1,0 +1,1 @@
+"""The report: an answer to one page, in three spellings."""
