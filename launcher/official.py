@@ -78,7 +78,7 @@ def convergence(runs: RunSet, *, rcp_file: Path | None = None) -> Convergence | 
 def _request(runs: RunSet, folder: Path, rcp_file: Path | None) -> dict[str, Any]:
     return {
         "files": [str(folder / f"{n}.txt") for n in range(len(runs.runs))],
-        "scored": str(folder / "scored") if runs.scored else "",
+        "scored": str(folder / "scored") if runs.scored and not runs.rehearsal else "",
         "rcp_file": str(rcp_file) if rcp_file else "",
         "train_samples": _counts_train_samples(runs),
     }

@@ -201,8 +201,16 @@ def _write_run(folder, book, benchmark, number, *, seed, now, converges, rehears
     (run / "stderr.txt").write_bytes(b"")
     telemetry = (_sample(start + second * 1000) for second in range(0, int(minutes * 60), 10))
     (run / "telemetry.jsonl").write_text("".join(telemetry))
-    book.add(begun, "cache_clear", {"run": number, "method": "drop_caches",
-             "bytes_before": 140 << 30, "bytes_after": 0})  # fmt: skip
+    cleared = {
+        "run": number,
+        "attempt": 0,
+        "method": "drop_caches",
+        "data_bytes": 140 << 30,
+        "resident_before_bytes": 100 << 30,
+        "resident_after_bytes": 0,
+        "proven": True,
+    }
+    book.add(begun, "cache_clear", cleared)
     book.add(begun, "run_start", {"run": number, "attempt": 0, "seed": seed, "container": "c"})
     ended = {
         "run": number,
@@ -217,6 +225,7 @@ def _write_run(folder, book, benchmark, number, *, seed, now, converges, rehears
         "log": "result.txt",
         "log_bytes": len(content),
         "log_sha256": sha(content),
+        "elapsed_s": round((done - begun) / 1000, 3),
     }
     (run / "exit.json").write_text(json.dumps(ended, indent=2))
     book.add(done, "run_end", ended)

@@ -24,6 +24,7 @@ COMMANDS: tuple[str, ...] = (
     "response",
     "data",
     "score",
+    "check",
     "verify",
 )
 

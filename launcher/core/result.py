@@ -55,6 +55,7 @@ class Result:
     facts: Mapping[str, Scalar]  # submission_*, train_samples, eval_samples: the first value
     hyperparameters: Mapping[str, Scalar]  # keyed by MLLOG names: the first value
     contradictions: tuple[str, ...]  # keys logged with different values
+    step_back_ms: float  # largest step back between one record and the next, of those read
 
     @property
     def converged(self) -> bool:
@@ -112,10 +113,14 @@ class Builder:
         self._start_ms: float | None = None
         self._stop: Event | None = None
         self._curve: list[Point] = []
+        self._last_ms = -math.inf
+        self._step_back_ms = 0.0
 
     def add(self, events: Iterable[Event]) -> None:
         """Take the next events, in the order of the log."""
         for event in events:
+            self._step_back_ms = max(self._step_back_ms, self._last_ms - event.time_ms)
+            self._last_ms = event.time_ms
             if event.key == keys.ACCURACY:
                 self._add_point(event)
             elif event.key in keys.MARKS:
@@ -177,6 +182,7 @@ class Builder:
             facts={key: self._first[key] for key in keys.FACTS if key in self._first},
             hyperparameters={key: self._first[key] for key in names if key in self._first},
             contradictions=tuple(self._contradictions),
+            step_back_ms=self._step_back_ms,
         )
 
     def _verdict(self, benchmark: Benchmark | None, target: float) -> tuple[Status, str]:

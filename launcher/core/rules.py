@@ -84,7 +84,8 @@ def _note(benchmark: Benchmark, batch: object) -> str:
     if reference.mean is None:
         return f"It is {reference.position.value}."
     unit = benchmark.facts.convergence_unit
-    return f"It is {reference.position.value}: {reference.mean:,.6g} {unit} on average."
+    mean = f"{reference.mean:,.0f}" if reference.mean > 1000 else f"{reference.mean:.4f}"  # noqa: PLR2004 - samples
+    return f"It is {reference.position.value}: {mean} {unit} on average."
 
 
 def _rules(benchmark: Benchmark, values: Mapping[str, Any]) -> dict[str, Rule]:

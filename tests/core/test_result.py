@@ -147,6 +147,11 @@ def test_a_log_of_endless_values_is_not_kept_whole():
     assert len(run.seeds[1]) == len(run.hyperparameters["opt_name"]) == mllog.EXCERPT
 
 
+def test_the_largest_step_back_of_the_clock_is_known():
+    assert build(bert()).step_back_ms == 5  # init_start at 5, what follows is stamped 0
+    assert build([*bert(), event("seed", 1, 170_000)]).step_back_ms == 10_000
+
+
 def test_a_log_is_read_piece_by_piece():
     lines = [
         b":::MLLOG "
