@@ -1,7 +1,10 @@
 import pytest
+import torch
 import yaml
 
 from tests.patches.resnet import runs
+
+torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 
 
 @pytest.fixture

@@ -95,19 +95,14 @@ def environment():
         "PYTHONPATH": os.pathsep.join(paths),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
+        "PYTHONSAFEPATH": "1",
     }
 
 
-def run_program(folder, text, data, *, seed=1, timeout=240):
-    """Run run_and_time.sh as the launcher does; return exit status, MLLOG records and stderr."""
-    file = folder / "hyperparameters.yaml"
-    file.write_text(text)
+def run_program(folder, text, data, *, seed=1, ranks=1, timeout=240):
+    """Run the program as the launcher does; return exit status, MLLOG records and stderr."""
     done = subprocess.run(
-        [
-            PROGRAM / "run_and_time.sh",
-            *("--hyperparameters", file, "--data", data),
-            *("--results", folder, "--seed", str(seed)),
-        ],
+        command(folder, text, data, seed=seed, ranks=ranks),
         env=environment(),
         capture_output=True,
         text=True,
@@ -115,6 +110,20 @@ def run_program(folder, text, data, *, seed=1, timeout=240):
         check=False,
     )
     return done.returncode, records(done.stdout), done.stderr
+
+
+def command(folder, text, data, *, seed=1, ranks=1):
+    """Return run_and_time.sh's command line; several CPU ranks need torchrun by hand."""
+    file = folder / "hyperparameters.yaml"
+    file.write_text(text)
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone")
+    program = (
+        (PROGRAM / "run_and_time.sh",)
+        if ranks == 1
+        else (*torchrun, f"--nproc-per-node={ranks}", PROGRAM / "train.py")
+    )
+    options = ("--hyperparameters", file, "--data", data, "--results", folder, "--seed", str(seed))
+    return [*program, *options]
 
 
 def records(stdout):

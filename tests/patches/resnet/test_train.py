@@ -1,14 +1,29 @@
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
 import pytest
 
-from tests.patches.resnet.runs import SMALL, render, run_program, values
+from tests.patches.resnet.runs import (
+    SMALL,
+    command,
+    environment,
+    records,
+    render,
+    run_program,
+    values,
+)
+
+GENTLE = {"lars_opt_base_learning_rate": 1.0}
+SHORT = {"target_accuracy": 0.999, "eval_offset_epochs": 1, "max_epochs": 5}
 
 
 @pytest.fixture(scope="session")
 def outcome(bright, tmp_path_factory):
     """One short run on it: two blocks, never reaching its target."""
-    training = {"target_accuracy": 0.999, "eval_offset_epochs": 1, "max_epochs": 5}
-    gentle = {"lars_opt_base_learning_rate": 1.0}
-    text = render(hyperparameters=SMALL | gentle, training=training)
+    text = render(hyperparameters=SMALL | GENTLE, training=SHORT)
     return run_program(tmp_path_factory.mktemp("run"), text, bright)
 
 
@@ -51,3 +66,102 @@ def test_accuracies_are_shares_of_all_images(outcome):
     assert all(
         (accuracy * SMALL["eval_samples"]) % 1 == pytest.approx(0) for accuracy in accuracies
     )
+
+
+def losses(log):
+    return [stats["loss"] for stats in values(log, "tracked_stats")]
+
+
+def test_the_same_seed_gives_the_same_losses_to_the_bit(outcome, bright, tmp_path):
+    text = render(hyperparameters=SMALL | GENTLE, training=SHORT)
+    _, again, _ = run_program(tmp_path, text, bright)
+    assert losses(again) == losses(outcome[1])
+    assert values(again, "eval_accuracy") == values(outcome[1], "eval_accuracy")
+
+
+def test_a_diverged_run_is_aborted_at_once_with_its_reason(bright, tmp_path):
+    wild = SMALL | {"lars_opt_base_learning_rate": 1e9, "lars_opt_learning_rate_warmup_epochs": 0}
+    status, log, stderr = run_program(
+        tmp_path, render(hyperparameters=wild, training=SHORT), bright
+    )
+    (stop,) = [record for record in log if record["key"] == "run_stop"]
+    assert status == 0
+    assert stop["metadata"]["status"] == "aborted"
+    assert "training diverged: the loss of step" in stop["metadata"]["reason"]
+    assert "training diverged" in stderr
+
+
+def test_a_damaged_image_ends_a_rehearsal_before_the_clock(bright, tmp_path):
+    data = tmp_path / "data"
+    subprocess.run(["cp", "-r", bright, data], check=True)
+    victim = data / "validation/class-03/0001.JPEG"
+    victim.write_bytes(victim.read_bytes()[:400])
+    text = render(hyperparameters=SMALL | GENTLE, training=SHORT)
+    status, log, stderr = run_program(tmp_path, text, data)
+    assert status == 2
+    assert "run_start" not in keys(log)
+    assert stderr.count("\n") == 1
+    assert "class-03/0001.JPEG: it is cut off" in stderr
+
+
+def test_more_accelerators_than_gpus_are_refused_in_one_sentence(bright, tmp_path):
+    text = render(accelerators=1, hyperparameters=SMALL | GENTLE, training=SHORT)
+    status, log, stderr = run_program(tmp_path, text, bright)
+    assert status == 2
+    assert "run_start" not in keys(log)
+    assert "accelerators is 1, but 0 GPUs are visible" in stderr
+
+
+@pytest.mark.slow
+def test_two_ranks_train_as_one_rank_with_two_micro_batches(bright, tmp_path):
+    shared = SMALL | GENTLE | {"model_bn_span": 4}
+    alone, pair = tmp_path / "alone", tmp_path / "pair"
+    alone.mkdir()
+    pair.mkdir()
+    two = shared | {"gradient_accumulation_steps": 2}
+    _, one_rank, _ = run_program(alone, render(hyperparameters=two, training=SHORT), bright)
+    text = render(hyperparameters=shared, training=SHORT)
+    status, two_ranks, stderr = run_program(pair, text, bright, ranks=2)
+    assert status == 0, stderr
+    assert losses(two_ranks) == pytest.approx(losses(one_rank), rel=1e-4)
+    assert keys(two_ranks).count("seed") == 1  # rank 0 alone writes
+
+
+def rank_pids(torchrun):
+    """Return the process ids of torchrun's children by rank."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (process / "status").read_text()
+            variables = (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if f"PPid:\t{torchrun}\n" in status:
+            found |= {int(v[5:]): int(process.name) for v in variables if v.startswith(b"RANK=")}
+    return found
+
+
+@pytest.mark.slow
+def test_a_killed_rank_ends_the_program_within_a_minute_with_a_reason(bright, tmp_path):
+    endless = {"target_accuracy": 0.999, "eval_offset_epochs": 1, "max_epochs": 4001}
+    text = render(hyperparameters=SMALL | {"lars_opt_base_learning_rate": 0.01}, training=endless)
+    process = subprocess.Popen(
+        command(tmp_path, text, bright, ranks=2),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    head = []
+    while "run_start" not in "".join(head[-1:]):
+        head.append(process.stdout.readline())
+    os.kill(rank_pids(process.pid)[1], signal.SIGKILL)
+    killed = time.monotonic()
+    stdout, stderr = process.communicate(timeout=100)
+    assert time.monotonic() - killed < 60
+    assert process.returncode != 0
+    stop = records("".join(head) + stdout)[-1]
+    assert stop["key"] == "run_stop"
+    assert stop["metadata"]["status"] == "aborted"
+    assert stop["metadata"]["reason"]
+    assert "SIGKILL" in stderr

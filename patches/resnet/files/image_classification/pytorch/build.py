@@ -52,6 +52,8 @@ class Run:
 
 def run(config: Config, process: Process, data: Path, seed: int, log: RunLog) -> Run:
     """Build and warm up everything. Raises RunError where data or machine do not fit."""
+    if process.device.type == "cpu":
+        torch.set_num_threads(1)  # the same sums on any machine; rehearsals are small
     torch.backends.cudnn.benchmark = process.device.type == "cuda"  # searched while warming up
     torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
     batch = config.micro_batch(process.world_size)
