@@ -4,7 +4,8 @@ It pairs the sets, asks the referee once and scores. It writes nothing; report, 
 response are made from what it returns.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +16,18 @@ from launcher.core.benchmark import Benchmark
 from launcher.core.score import Scores
 from launcher.core.system import System
 from launcher.errors import ConfigError, LogError
+from launcher.official import Convergence, Opinion
 from launcher.runset import RunSet
 from launcher.verify import numbers
-from launcher.verify.numbers import Rcp
 
-Referee = Callable[[RunSet], Rcp | None]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # it becomes a file's name
+Referee = Callable[[Sequence[RunSet]], Sequence[Opinion]]
 
 
-def unasked(runs: RunSet) -> Rcp | None:
+def unasked(sets: Sequence[RunSet]) -> Sequence[Opinion]:
     """Be a referee that was not asked: each claim that needs its word says it cannot tell."""
-    del runs
-    return None
+    del sets
+    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +35,7 @@ class Answer:
     """One system's run sets with what they come to."""
 
     sets: Mapping[Benchmark, RunSet]
-    rcps: Mapping[Benchmark, Rcp]
+    rcps: Mapping[Benchmark, Convergence]
     scores: Scores | None  # None while one benchmark is missing
     system: System | None  # None for a stranger's logs
     changes: Mapping[Benchmark, Changes]
@@ -62,10 +64,10 @@ def load(roots: list[Path], referee: Referee, patches: Path = paths.PATCHES) -> 
         sets[loaded.benchmark] = loaded
     if not sets:
         raise LogError(f"{', '.join(map(str, roots))}: no run set; name a folder with results.")
-    rcps = {
-        benchmark: rcp for benchmark, each in sets.items() if (rcp := referee(each)) is not None
-    }
     ordered = {benchmark: sets[benchmark] for benchmark in Benchmark if benchmark in sets}
+    real = {benchmark: each for benchmark, each in ordered.items() if not each.rehearsal}
+    opinions = dict(zip(real, referee(list(real.values())), strict=False))
+    rcps = {each: told.convergence for each, told in opinions.items() if told.convergence}
     return Answer(
         sets=ordered,
         rcps=rcps,
@@ -82,7 +84,8 @@ def _system(sets: Mapping[Benchmark, RunSet]) -> System | None:
         if runs.plan is None:
             return None
         try:
-            read = system.parse(_name(runs), runs.plan.system)
+            fields = {key: value for key, value in runs.plan.system.items() if key != "name"}
+            read = system.parse(_name(runs), fields)
         except ValueError as error:
             raise ConfigError(f"{runs.folder / runset.PLAN}: system: {error}.") from error
         if found is not None and found.source != read.source:
@@ -95,5 +98,8 @@ def _system(sets: Mapping[Benchmark, RunSet]) -> System | None:
 
 
 def _name(runs: RunSet) -> str:
-    """Return the system's name: the folder around the benchmark's."""
+    """Return the system's name, by the plan or the folder around the benchmark's."""
+    stated = runs.plan.system.get("name") if runs.plan else None
+    if isinstance(stated, str) and _NAME.fullmatch(stated):
+        return stated
     return runs.folder.parent.name.removeprefix("REHEARSAL-") or "system"

@@ -15,6 +15,7 @@ TEMPLATE = ROOT.parent / "shared/rfp/Benchmark_Results.xlsx"
 
 def nobody(_):
     """Be a referee with no opinion."""
+    return ()
 
 
 def page(_):
@@ -33,7 +34,7 @@ def results(tmp_path_factory):
     root = tmp_path_factory.mktemp("results") / "node"
     for benchmark in Benchmark:
         tree = filetree.tree_id(patchqueue.overlay(benchmark))
-        source = {"tree": tree, "patches": patchqueue.digest(benchmark).sha256}
+        source = {"tree": tree, "patches_sha256": patchqueue.digest(benchmark).sha256}
         recorded.write(root / benchmark.value, benchmark, source=source)
     return root
 

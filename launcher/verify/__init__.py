@@ -6,7 +6,7 @@ no network and no container, and stores nothing.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from launcher import package, runset, unpack
 from launcher.core.benchmark import Benchmark
 from launcher.core.score import Scores
 from launcher.errors import LauncherError, LogError, ResponseError
+from launcher.official import Convergence, Opinion
 from launcher.package import Layout
 from launcher.runset import RunSet
 from launcher.verify import evidence, numbers, source
 from launcher.verify.claims import Claim, Place, Verdict
-from launcher.verify.numbers import Rcp
 
-Referee = Callable[[RunSet], Rcp | None]
+Referee = Callable[[Sequence[RunSet]], Sequence[Opinion]]
 MAX_MANIFEST = 16 << 20
 
 
@@ -78,7 +78,7 @@ def verify(response: Path, *, referee: Referee, reference: str | None = None) ->
         )
 
 
-Found = tuple[list[Claim], dict[Benchmark, RunSet], dict[Benchmark, Rcp]]
+Found = tuple[list[Claim], dict[Benchmark, RunSet], dict[Benchmark, Convergence]]
 
 
 def _response(layout: Layout, referee: Referee, reference: str | None) -> Found:
@@ -93,7 +93,11 @@ def _response(layout: Layout, referee: Referee, reference: str | None) -> Found:
         claims += evidence.examine(loaded, f"{package.LEDGER}/{benchmark.value}")
         claims += _copies(layout, loaded) if loaded.plan else []
         claims += source.examine(layout, benchmark, loaded.plan, reference)
-    rcps = _ask(referee, sets, claims)
+    opinions = _ask(referee, list(sets.values()), claims)
+    for loaded, opinion in zip(sets.values(), opinions, strict=False):
+        where = f"{package.LEDGER}/{loaded.benchmark.value}"
+        claims += numbers.compliance(loaded, opinion, where)
+    rcps = _rcps(list(sets.values()), opinions)
     claims += numbers.times(sets, rcps)
     claims += numbers.compare_statement(layout.root / package.SCORES, numbers.statement(sets, rcps))
     claims += numbers.compare_workbook(layout.root / package.WORKBOOK, sets, rcps)
@@ -123,40 +127,43 @@ def _results(layout: Layout, referee: Referee, reference: str | None) -> Found:
 def _judge_results(
     layout: Layout, referee: Referee, found: dict[Benchmark, list[RunSet]], claims: list[Claim]
 ) -> Found:
-    for several in found.values():
-        for loaded in several:
-            where = loaded.folder.relative_to(layout.root).as_posix()
-            rcps = _ask(referee, {loaded.benchmark: loaded}, claims)
-            claims += evidence.logs(loaded, where)
-            told = numbers.times({loaded.benchmark: loaded}, rcps)
-            claims += [dataclasses.replace(claim, where=where) for claim in told
-                       if claim.where == loaded.benchmark.value]  # fmt: skip
-            claims += numbers.compare_scaling(loaded.folder, rcps.get(loaded.benchmark))
-    sets = {benchmark: several[0] for benchmark, several in found.items() if len(several) == 1}
-    rcps = _ask(referee, sets, [])
-    if len(sets) < len(found):
+    every = [loaded for several in found.values() for loaded in several]
+    opinions = _ask(referee, every, claims)
+    for number, loaded in enumerate(every):
+        where = loaded.folder.relative_to(layout.root).as_posix()
+        opinion = opinions[number : number + 1]
+        rcps = _rcps([loaded], opinion)
+        claims += evidence.logs(loaded, where)
+        for each in opinion:
+            claims += numbers.compliance(loaded, each, where)
+        claims += numbers.times({loaded.benchmark: loaded}, rcps, where)
+        claims += numbers.compare_scaling(loaded.folder, where, rcps.get(loaded.benchmark))
+    if len(every) > len(found):
         text = "several sets of one benchmark; name one system's folder for a score"
         claims.append(Place(where=".").cannot_tell("score", text))
         return claims, {}, {}
+    sets = {loaded.benchmark: loaded for loaded in every}
+    rcps = _rcps(every, opinions)
     for path in sorted(layout.root.glob("*.xlsx")):
         claims += numbers.compare_workbook(path, sets, rcps)
     return claims, sets, rcps
 
 
-def _ask(
-    referee: Referee, sets: Mapping[Benchmark, RunSet], claims: list[Claim]
-) -> dict[Benchmark, Rcp]:
-    """Ask mlperf-logging about every set; a referee that fails leaves the claim open."""
-    answers = {}
-    for benchmark, loaded in sets.items():
-        try:
-            answer = referee(loaded)
-        except LauncherError as error:
-            claims.append(Place(where=benchmark.value).cannot_tell("rcp", str(error)))
-            continue
-        if answer is not None:
-            answers[benchmark] = answer
-    return answers
+def _ask(referee: Referee, sets: list[RunSet], claims: list[Claim]) -> Sequence[Opinion]:
+    """Ask mlperf-logging about all sets at once; a referee that fails leaves the claims open."""
+    try:
+        return referee(sets)
+    except LauncherError as error:
+        claims.append(Place(where=".").cannot_tell("compliance", str(error)))
+        return ()
+
+
+def _rcps(sets: list[RunSet], opinions: Sequence[Opinion]) -> dict[Benchmark, Convergence]:
+    return {
+        loaded.benchmark: opinion.convergence
+        for loaded, opinion in zip(sets, opinions, strict=False)
+        if opinion.convergence is not None
+    }
 
 
 def _manifest(root: Path) -> list[Claim]:

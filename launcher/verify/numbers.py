@@ -2,32 +2,26 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher import package, runset, workbook, xlsx
+from launcher import official, package, runset, workbook, xlsx
 from launcher.core import score
 from launcher.core.benchmark import Benchmark
+from launcher.core.findings import Severity
 from launcher.core.score import Scores
 from launcher.core.units import Seconds, seconds
 from launcher.errors import ConfigError, LogError
+from launcher.official import Convergence, Opinion
 from launcher.runset import RunSet
 from launcher.verify.claims import Claim, Place, same
 
 CELL_TOLERANCE_S = 0.05  # the tab is filled in seconds with three digits; people round
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rcp:
-    """What mlperf-logging says about a set's convergence against the reference points."""
-
-    passed: bool
-    factor: float | None  # None where it could not be computed
-    message: str
-
-
-def combine(sets: Mapping[Benchmark, RunSet], rcps: Mapping[Benchmark, Rcp]) -> Scores | None:
+def combine(
+    sets: Mapping[Benchmark, RunSet], rcps: Mapping[Benchmark, Convergence]
+) -> Scores | None:
     """Return the RFP's score both ways; None without both benchmarks."""
     if len(sets) < len(Benchmark):
         return None
@@ -40,15 +34,14 @@ def combine(sets: Mapping[Benchmark, RunSet], rcps: Mapping[Benchmark, Rcp]) -> 
     )
 
 
-def times(sets: Mapping[Benchmark, RunSet], rcps: Mapping[Benchmark, Rcp]) -> list[Claim]:
-    """Say for each benchmark whether there is a valid result at all, and how it converged."""
+def times(
+    sets: Mapping[Benchmark, RunSet], rcps: Mapping[Benchmark, Convergence], where: str = ""
+) -> list[Claim]:
+    """Say for each set whether there is a valid result at all, and how it converged."""
     claims = []
-    for benchmark in Benchmark:
-        place = Place(where=benchmark.value)
-        if benchmark not in sets:
-            claims.append(place.cannot_tell("result", "there are no logs of this benchmark"))
-            continue
-        found = sets[benchmark].score
+    for benchmark, runs in sets.items():
+        place = Place(where=where or benchmark.value)
+        found = runs.score
         reason = [f"no valid result: {found.reason}"] if found.reason else []
         fine = f"{len(found.scored)} runs give {found.minutes:.6f} minutes"
         claims += place.judge("result", reason, fine)
@@ -56,7 +49,20 @@ def times(sets: Mapping[Benchmark, RunSet], rcps: Mapping[Benchmark, Rcp]) -> li
     return claims
 
 
-def _convergence(place: Place, rcp: Rcp | None) -> Claim:
+def compliance(runs: RunSet, opinion: Opinion, where: str) -> list[Claim]:
+    """Say what mlperf-logging finds wrong; a run that did not converge may fail, others may not."""
+    failed = {official.place(run) for run in runs.runs if not run.result.converged}
+    problems = [
+        f"{finding.where}: {finding.message}"
+        for finding in opinion.findings
+        if finding.severity is Severity.ERROR and finding.where.split(":")[0] not in failed
+    ]
+    passed = sum(opinion.compliant)
+    fine = f"{passed} of {len(opinion.compliant)} logs pass, all that converged"
+    return Place(where=where).judge("compliance", problems, fine)
+
+
+def _convergence(place: Place, rcp: Convergence | None) -> Claim:
     if rcp is None:
         return place.cannot_tell("rcp", "convergence was not compared with the reference points")
     if not rcp.passed:
@@ -64,7 +70,9 @@ def _convergence(place: Place, rcp: Rcp | None) -> Claim:
     return place.agrees("rcp", f"{rcp.message}; minutes are multiplied by {rcp.factor:.7f}")
 
 
-def statement(sets: Mapping[Benchmark, RunSet], rcps: Mapping[Benchmark, Rcp]) -> dict[str, Any]:
+def statement(
+    sets: Mapping[Benchmark, RunSet], rcps: Mapping[Benchmark, Convergence]
+) -> dict[str, Any]:
     """Return the numbers a response states, recomputed: the content of its scores file."""
     told: dict[str, Any] = {}
     for benchmark, runs in sets.items():
@@ -146,7 +154,7 @@ def _compare(place: Place, name: str, stated: object, found: float | None) -> Cl
 
 
 def compare_workbook(
-    path: Path, sets: Mapping[Benchmark, RunSet], rcps: Mapping[Benchmark, Rcp]
+    path: Path, sets: Mapping[Benchmark, RunSet], rcps: Mapping[Benchmark, Convergence]
 ) -> list[Claim]:
     """Hold the MLPerf tab's Test column against the logs."""
     place = Place(where=path.name)
@@ -172,7 +180,7 @@ def _nodes(place: Place, cell: xlsx.Cell | None) -> Claim:
 
 
 def _seconds(
-    place: Place, name: str, cell: xlsx.Cell | None, runs: RunSet, rcp: Rcp | None
+    place: Place, name: str, cell: xlsx.Cell | None, runs: RunSet, rcp: Convergence | None
 ) -> Claim:
     rule = f"workbook.{name}"
     if cell is None:
@@ -194,15 +202,24 @@ def _near(value: object, expected: float) -> bool:
     return isinstance(value, float) and abs(value - expected) <= CELL_TOLERANCE_S
 
 
-def compare_scaling(folder: Path, rcp: Rcp | None) -> list[Claim]:
+def compare_scaling(folder: Path, where: str, rcp: Convergence | None) -> list[Claim]:
     """Hold a published scaling.json against the recomputed RCP factor."""
     path = folder / "scaling.json"
-    place = Place(where=f"{folder.name}/scaling.json")
-    if not path.is_file() or rcp is None or rcp.factor is None:
+    place = Place(where=f"{where}/scaling.json")
+    if rcp is None or rcp.factor is None:
         return []
+    if not path.is_file():
+        return _unscaled(place, rcp.factor)
     try:
         stated = runset.read_json(path)
     except LogError as error:
         return [place.differs("rcp_factor", str(error))]
     value = stated.get("scaling_factor") if isinstance(stated, dict) else None
     return [_compare(place, "rcp_factor", value, rcp.factor)]
+
+
+def _unscaled(place: Place, factor: float) -> list[Claim]:
+    """Point out a set that earns a factor above 1 and was published without."""
+    if same(1.0, factor):
+        return []
+    return [place.cannot_tell("rcp_factor", f"none is stated; the logs earn {factor:.7f}")]

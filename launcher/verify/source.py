@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher import filetree, package, patchqueue, reference
+from launcher import filetree, package, patchqueue, reference, tab
 from launcher.core.benchmark import Benchmark
 from launcher.core.plan import Plan
 from launcher.errors import ConfigError, LauncherError
@@ -44,12 +44,14 @@ def _planned(
     where: Place, benchmark: Benchmark, plan: Plan | None, files: filetree.Files, patches: Path
 ) -> list[Claim]:
     """Hold tree and patches against the ids that the runs recorded."""
+    labels = tab.labels(plan) if plan else {}
     stated: Mapping[str, Any] = plan.source if plan else {}
-    found = {
-        "tree": filetree.tree_id(files),
-        "patches": patchqueue.digest(benchmark, patches).sha256,
-    }
-    return [_id(where, name, stated.get(name), value) for name, value in found.items()]
+    tree = stated.get("tree", labels.get("tree"))
+    digest = stated.get("patches_sha256", labels.get("patches"))
+    return [
+        _id(where, "tree", tree, filetree.tree_id(files)),
+        _id(where, "patches", digest, patchqueue.digest(benchmark, patches).sha256),
+    ]
 
 
 def _id(where: Place, name: str, stated: object, found: str) -> Claim:
