@@ -48,8 +48,10 @@ _DISTRIBUTIONS = {
 }
 
 
-def requirements() -> list[str]:
-    """Return what a base without anything needs, for a wheelhouse of both benchmarks."""
+def requirements(implementation: str) -> list[str]:
+    """Return what a bare base for CPUs needs, for a wheelhouse of both benchmarks."""
+    if implementation == "reference":
+        return [TENSORFLOW["cpu"], *REFERENCE]
     return sorted({needed for needs in NEEDS.values() for needed in needs.values()})
 
 
@@ -158,7 +160,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Runs inside an image that is being built.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("versions")
-    commands.add_parser("requirements")
+    lister = commands.add_parser("requirements")
+    lister.add_argument("implementation", choices=("pytorch", "reference"))
     installer = commands.add_parser("install")
     installer.add_argument("benchmark", choices=("resnet", "bert"))
     installer.add_argument("implementation", choices=("pytorch", "reference"))
@@ -168,7 +171,7 @@ def main() -> None:
         packages = Path(__file__).resolve().parent
         install(chosen.benchmark, chosen.implementation, chosen.accelerator, packages)
     elif chosen.command == "requirements":
-        sys.stdout.write("".join(f"{needed}\n" for needed in requirements()))
+        sys.stdout.write("".join(f"{needed}\n" for needed in requirements(chosen.implementation)))
     else:
         sys.stdout.write(json.dumps(versions(), sort_keys=True) + "\n")
 

@@ -13,7 +13,7 @@ from launcher.errors import EngineError
 BASE = "gp2bm-base:bookworm"
 TORCH = "__version__ = 'small'\nclass version: cuda = None\n"
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 
 def lock() -> dict[str, str]:
