@@ -7,7 +7,7 @@ and writes nothing.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ REHEARSAL_LOG = "REHEARSAL-result.txt"
 EXIT = "exit.json"
 TELEMETRY = "telemetry.jsonl"
 CHUNK = 1 << 20
+LABEL = "gp2bm."  # prefix of our image labels, see launcher/imagelabels
 MAX_JSON = 16 << 20  # a plan or ledger beyond this was not written by the launcher
 
 _FOREIGN = re.compile(r"result_.*\.txt$")
@@ -129,6 +130,17 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON
         return json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         raise LogError(f"{path} cannot be read as JSON: {error}.") from error
+
+
+def image_labels(plan: Plan) -> dict[str, str]:
+    """Return our labels of the image the runs were started from, without their prefix."""
+    found = (plan.image or {}).get("labels")
+    mapping = found if isinstance(found, Mapping) else {}
+    return {
+        str(key).removeprefix(LABEL): str(value)
+        for key, value in mapping.items()
+        if str(key).startswith(LABEL)
+    }
 
 
 def _load_plan(path: Path) -> Plan | None:

@@ -15,9 +15,9 @@ from launcher.core.plan import Plan
 from launcher.core.system import Proposed
 from launcher.core.units import seconds
 from launcher.errors import ConfigError
+from launcher.runset import image_labels
 from launcher.workbook import Column, Tab, require_seconds
 
-LABEL = "gp2bm."  # of the images, see launcher/imagelabels
 ABSENT = "absent"
 _PLAIN = {"HOME", "USER"}  # of the environment: no library's flags
 
@@ -82,7 +82,7 @@ def _versions(plans: list[Plan]) -> dict[str, str]:
     merged: dict[str, str] = {}
     for plan in plans:
         try:
-            found = json.loads(labels(plan).get("versions", "{}"))
+            found = json.loads(image_labels(plan).get("versions", "{}"))
         except ValueError:
             continue
         for name, version in sorted(found.items()) if isinstance(found, dict) else ():
@@ -91,19 +91,8 @@ def _versions(plans: list[Plan]) -> dict[str, str]:
     return merged
 
 
-def labels(plan: Plan) -> dict[str, str]:
-    """Return our labels of the image the runs were started from, without their prefix."""
-    found = (plan.image or {}).get("labels")
-    mapping = found if isinstance(found, Mapping) else {}
-    return {
-        str(key).removeprefix(LABEL): str(value)
-        for key, value in mapping.items()
-        if str(key).startswith(LABEL)
-    }
-
-
 def _same(plans: list[Plan], label: str) -> str:
-    return " and ".join(sorted({labels(plan).get(label, "the image") for plan in plans}))
+    return " and ".join(sorted({image_labels(plan).get(label, "the image") for plan in plans}))
 
 
 def _environment(plan: Plan) -> Mapping[str, Any]:

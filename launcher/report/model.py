@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from launcher import tab
+from launcher import runset
 from launcher.answer import Answer
 from launcher.changes import Changes
 from launcher.core import rcp, rules
@@ -201,7 +201,9 @@ def _image(runs: RunSet) -> dict[str, str]:
         return {}
     hidden = {"patch-files", "inputs"}
     named = {key: str(runs.plan.image[key]) for key in ("name", "id") if runs.plan.image.get(key)}
-    return named | {key: text for key, text in tab.labels(runs.plan).items() if key not in hidden}
+    return named | {
+        key: text for key, text in runset.image_labels(runs.plan).items() if key not in hidden
+    }
 
 
 def _proposed(answer: Answer) -> Mapping[str, Any] | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher import filetree, package, patchqueue, reference, tab
+from launcher import filetree, package, patchqueue, reference, runset
 from launcher.core.benchmark import Benchmark
 from launcher.core.plan import Plan
 from launcher.errors import ConfigError, LauncherError
@@ -44,7 +44,7 @@ def _planned(
     where: Place, benchmark: Benchmark, plan: Plan | None, files: filetree.Files, patches: Path
 ) -> list[Claim]:
     """Hold tree and patches against the ids that the runs recorded."""
-    labels = tab.labels(plan) if plan else {}
+    labels = runset.image_labels(plan) if plan else {}
     stated: Mapping[str, Any] = plan.source if plan else {}
     tree = stated.get("tree", labels.get("tree"))
     digest = stated.get("patches_sha256", labels.get("patches"))
