@@ -1,0 +1,340 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from launcher import cacheclear, runset
+from launcher.core import ledger
+from launcher.core import plan as plans
+from launcher.core.result import Status
+from launcher.engine.process import ProcessEngine
+from launcher.errors import ConfigError, EngineError, HostError, LogError
+from launcher.paths import ROOT
+from launcher.runner import Limits, Outcome, Stop
+from launcher.session import results_of
+from launcher.store import Store
+from tests import fakerun
+
+STARTED = ["init", "start", "sleep 60"]  # the clock runs, and nothing more comes
+STARTING = ["init", "sleep 60"]  # the clock never starts
+
+
+def events(store):
+    chain = ledger.verify((store.folder / "ledger.jsonl").read_bytes())
+    assert chain.intact
+    return [(record.event, record.payload.get("run")) for record in chain.records]
+
+
+def payloads(store, event):
+    chain = ledger.verify((store.folder / "ledger.jsonl").read_bytes())
+    return [record.payload for record in chain.records if record.event == event]
+
+
+def statuses(store):
+    return [result.status for result in results_of(store, store.plan())]
+
+
+def wait_for(condition, seconds=30):
+    give_up_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up_at, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def launch(folder):
+    """Start a launcher of its own that can be killed."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.fakerun", str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def logged(store, number, text):
+    log = store.run(number).log
+    return log.exists() and text in log.read_bytes()
+
+
+def test_a_set_is_run_in_order_and_sealed(tmp_path):
+    store = fakerun.make(tmp_path)
+    outcome, printed = fakerun.work(store)
+    assert outcome is Outcome.COMPLETE
+    one = ["cache_clear", "run_start", "run_end"]
+    runs = [(event, number) for number in range(3) for event in one]
+    assert events(store) == [("plan", None), ("session", None), *runs, ("complete", None)]
+    assert statuses(store) == [Status.SUCCESS] * 3
+    assert len({ended["container_id"] for ended in payloads(store, "run_end")}) == 3
+    assert [start["seed"] for start in payloads(store, "run_start")] == [100, 101, 102]
+    assert "accuracy 0.6000" in printed
+    for number in range(3):
+        files = store.run(number)
+        ended = store.ended(number)
+        assert files.log.name == "REHEARSAL-result.txt"
+        assert files.log.stat().st_size == ended["log_bytes"]
+        assert ended["elapsed_s"] > 0
+        assert (files.folder / "stderr.txt").read_bytes() == b""
+
+
+def test_the_log_is_the_launchers_head_and_then_stdout_byte_for_byte(tmp_path):
+    store = fakerun.make(tmp_path, runs=1)
+    script = tmp_path / "tree" / "run_and_time.sh"
+    noise = b"a\xff\r\n" + b"x" * (1 << 20) + b"\n\0no end"
+    (tmp_path / "data" / "noise").write_bytes(noise)
+    script.write_text(
+        script.read_text() + "\nsys.stdout.buffer.write(open(data + '/noise', 'rb').read())"
+    )
+    fakerun.work(store)
+    head = store.ended(0)["head_bytes"]
+    content = store.run(0).log.read_bytes()
+    assert content.endswith(noise)
+    assert content[head:].startswith(b':::MLLOG {"namespace": "", "time_ms"')
+    assert content[:head].count(b"\n") == (1 if head else 0)
+
+
+def test_a_cleared_cache_is_logged_only_with_its_proof(tmp_path, monkeypatch):
+    def proof(_):
+        return cacheclear.Proof(
+            method="fadvise", data_bytes=1000, resident_before=900, resident_after=after
+        )
+
+    monkeypatch.setattr("launcher.runner.cacheclear.clear", proof)
+    for after, found in ((0, 1), (500, 0)):
+        folder = tmp_path / str(after)
+        folder.mkdir()
+        store = fakerun.make(folder, runs=1)
+        fakerun.work(store)
+        assert store.run(0).log.read_bytes().count(b'"cache_clear"') == found
+        assert payloads(store, "cache_clear")[0]["proven"] is bool(found)
+        assert payloads(store, "cache_clear")[0]["resident_before_bytes"] == 900
+
+
+def test_a_real_run_without_that_proof_does_not_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "launcher.runner.cacheclear.clear",
+        lambda _: cacheclear.Proof(
+            method="fadvise", data_bytes=1000, resident_before=900, resident_after=900
+        ),
+    )
+    store = fakerun.make(tmp_path, runs=1)
+    path = store.folder / "plan.json"
+    path.write_text(path.read_text().replace('"rehearsal": true', '"rehearsal": false'))
+    with pytest.raises(HostError, match="still holds 900 of 1000 bytes"):
+        fakerun.work(Store(store.folder, rehearsal=False))
+    assert payloads(store, "run_start") == []
+
+
+def test_a_complete_set_is_left_alone(tmp_path):
+    store = fakerun.make(tmp_path)
+    fakerun.work(store)
+    before = (store.folder / "ledger.jsonl").read_bytes()
+    assert fakerun.work(store)[0] is Outcome.COMPLETE
+    assert (store.folder / "ledger.jsonl").read_bytes() == before
+
+
+def test_a_run_that_does_not_converge_is_a_result(tmp_path):
+    store = fakerun.make(tmp_path, s101=["init", "start", "eval 0.1", "aborted"])
+    assert fakerun.work(store)[0] is Outcome.COMPLETE
+    assert statuses(store) == [Status.SUCCESS, Status.ABORTED, Status.SUCCESS]
+
+
+def test_a_run_that_breaks_after_run_start_keeps_its_number(tmp_path):
+    store = fakerun.make(tmp_path, s101=["init", "start", "exit 9"])
+    assert fakerun.work(store)[0] is Outcome.COMPLETE
+    assert statuses(store)[1] is Status.INCOMPLETE
+    assert store.ended(1)["exit_code"] == 9
+    assert payloads(store, "run_repeat") == []
+
+
+def test_a_run_that_fails_before_run_start_ends_the_session_and_is_repeated_later(tmp_path):
+    store = fakerun.make(tmp_path, s101=["init", "say no data", "exit 2"])
+    with pytest.raises(EngineError, match=r"run 1 ended before run_start \(exit code 2: no data\)"):
+        fakerun.work(store)
+    fakerun.make(tmp_path)
+    assert fakerun.work(store)[0] is Outcome.COMPLETE
+    assert statuses(store) == [Status.SUCCESS] * 3
+    assert payloads(store, "run_repeat") == [
+        {"run": 1, "attempt": 0, "reason": "never reached run_start"}
+    ]
+    kept = store.run(1).folder / "attempt_0"
+    assert json.loads((kept / "exit.json").read_text())["exit_code"] == 2
+    assert b"no data" in (kept / "stderr.txt").read_bytes()
+    assert store.ended(1)["attempt"] == 1
+
+
+def test_the_time_limit_stops_one_run_and_the_next_one_starts(tmp_path):
+    store = fakerun.make(tmp_path, s100=STARTED, runs=2)
+    outcome, _ = fakerun.work(store, limits=Limits(run_s=2))
+    assert outcome is Outcome.COMPLETE
+    assert store.ended(0)["ended"] == "stopped"
+    assert store.ended(0)["stopped_by"] == "time limit"
+    assert statuses(store) == [Status.INCOMPLETE, Status.SUCCESS]
+
+
+def test_until_stops_between_seeds(tmp_path):
+    store = fakerun.make(tmp_path)
+    assert fakerun.work(store, limits=Limits(run_s=60, until=0))[0] is Outcome.PAUSED
+    assert payloads(store, "run_start") == []
+    assert fakerun.work(store)[0] is Outcome.COMPLETE
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_container_and_the_next_session_goes_on(tmp_path, number):
+    store = fakerun.make(tmp_path, s101=STARTED)
+    with launch(tmp_path) as process:
+        wait_for(lambda: logged(store, 1, b"run_start"))
+        process.send_signal(number)
+        assert process.communicate(timeout=30)[0].endswith(b"interrupted\n")
+    assert payloads(store, "interrupted") == [{"run": 1, "signal": number.name}]
+    assert store.ended(1)["stopped_by"] == number.name
+    assert fakerun.work(store)[0] is Outcome.COMPLETE
+    assert statuses(store) == [Status.SUCCESS, Status.INCOMPLETE, Status.SUCCESS]
+    assert payloads(store, "run_repeat") == []
+
+
+def test_a_signal_between_runs_names_no_run(tmp_path):
+    store, stop = fakerun.make(tmp_path), Stop()
+    stop.signal = signal.SIGTERM
+    assert fakerun.work(store, stop=stop)[0] is Outcome.INTERRUPTED
+    assert payloads(store, "interrupted") == [{"run": None, "signal": "SIGTERM"}]
+
+
+def test_killed_in_run_4_of_10_after_its_clock_started_the_run_keeps_its_number(tmp_path):
+    store = fakerun.make(tmp_path, runs=10, s104=STARTED)
+    with launch(tmp_path) as process:
+        wait_for(lambda: logged(store, 4, b"run_start"))
+        process.kill()
+    kept = store.run(4).log.read_bytes()
+    assert ProcessEngine().orphans({"gp2bm.set": str(tmp_path)}) != []
+    outcome, printed = fakerun.work(store)
+    assert outcome is Outcome.COMPLETE
+    assert "run 4: an earlier launcher died during it" in printed
+    assert ProcessEngine().orphans({"gp2bm.set": str(tmp_path)}) == []
+    assert store.run(4).log.read_bytes() == kept
+    wanted = [Status.SUCCESS] * 10
+    wanted[4] = Status.INCOMPLETE
+    assert statuses(store) == wanted
+    assert payloads(store, "run_repeat") == []
+    starts = payloads(store, "run_start")
+    assert [start["run"] for start in starts] == list(range(10))
+    assert [start["seed"] for start in starts] == list(range(100, 110))
+    assert [entry["resumed"] for entry in payloads(store, "session")] == [False, True]
+
+
+def test_killed_before_the_clock_started_the_run_is_repeated_and_the_ledger_says_so(tmp_path):
+    store = fakerun.make(tmp_path, runs=6, s104=STARTING)
+    with launch(tmp_path) as process:
+        wait_for(lambda: logged(store, 4, b"init_stop"))
+        process.kill()
+    fakerun.make(tmp_path, runs=6)
+    assert fakerun.work(store)[0] is Outcome.COMPLETE
+    assert statuses(store) == [Status.SUCCESS] * 6
+    assert payloads(store, "run_repeat") == [
+        {"run": 4, "attempt": 0, "reason": "never reached run_start"}
+    ]
+    assert b"init_stop" in (store.run(4).folder / "attempt_0" / "REHEARSAL-result.txt").read_bytes()
+    assert (store.folder / "plan.json").read_text() == _dumps(store)
+
+
+def _dumps(store):
+    return plans.dumps(store.plan())
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_plan_goes_on_and_every_seed_runs_once(tmp_path):
+    """A launcher is killed over and over, each time a little later, until the set is complete."""
+    store = fakerun.make(tmp_path, ["init", "start", "sleep 0.05", "eval 0.6", "success"], runs=4)
+    pause_s, outcome = 0.4, b""
+    while not outcome.endswith(b"complete\n"):
+        with launch(tmp_path) as process:
+            try:
+                outcome, _ = process.communicate(timeout=pause_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        pause_s += 0.13
+        assert pause_s < 20
+    assert events(store)[-1] == ("complete", None)
+    repeats = [(entry["run"], entry["attempt"]) for entry in payloads(store, "run_repeat")]
+    assert len(set(repeats)) == len(repeats)
+    for number in range(4):
+        assert store.ended(number)["seed"] == 100 + number
+        assert statuses(store)[number] is not None
+        for attempt in store.run(number).folder.glob("attempt_*"):
+            assert b'"run_start"' not in (attempt / "REHEARSAL-result.txt").read_bytes()
+    loaded = runset.load(store.folder)
+    assert [run.number for run in loaded.runs] == [0, 1, 2, 3]
+
+
+def test_a_crash_between_exit_and_ledger_is_mended(tmp_path):
+    store = fakerun.make(tmp_path, runs=2)
+    fakerun.work(store, limits=Limits(run_s=60))
+    path = store.folder / "ledger.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    place = next(i for i, line in enumerate(lines) if b'"event":"run_end"' in line)
+    path.write_bytes(b"".join(lines[:place]))  # as if the launcher died right there
+    for name in ("run_1",):
+        for left in sorted((store.folder / name).rglob("*"), reverse=True):
+            left.rmdir() if left.is_dir() else left.unlink()
+        (store.folder / name).rmdir()
+    assert fakerun.work(store)[0] is Outcome.COMPLETE
+    assert payloads(store, "run_end")[0] == store.ended(0)
+    assert [start["run"] for start in payloads(store, "run_start")] == [0, 1]
+
+
+def test_a_full_disk_during_a_run_loses_nothing(tmp_path, monkeypatch):
+    store = fakerun.make(tmp_path, runs=2)
+    original = os.fsync
+    calls = iter(range(10_000))
+
+    def fsync(descriptor):
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        if name == "exit.json.partial" and next(calls) == 1:
+            raise OSError(28, "No space left on device")
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(HostError, match="disk is full; free some space"):
+        fakerun.work(store)
+    kept = store.run(1).log.read_bytes()
+    assert fakerun.work(store)[0] is Outcome.COMPLETE
+    assert store.run(1).log.read_bytes() == kept
+    assert statuses(store) == [Status.SUCCESS] * 2
+
+
+def test_a_plan_that_was_changed_after_the_first_run_is_refused(tmp_path):
+    store = fakerun.make(tmp_path, s101=["exit 1"])
+    with pytest.raises(EngineError):
+        fakerun.work(store)
+    path = store.folder / "plan.json"
+    path.write_text(path.read_text().replace("102", "103"))
+    with pytest.raises(LogError, match=r"plan\.json or hyperparameters\.yaml was changed"):
+        fakerun.work(store)
+
+
+def test_two_launchers_on_one_set_are_one_too_many(tmp_path):
+    store = fakerun.make(tmp_path, s100=STARTED)
+    with launch(tmp_path) as process:
+        wait_for(lambda: logged(store, 0, b"run_start"))
+        with pytest.raises(ConfigError, match="another launcher"):
+            fakerun.work(store)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+def test_telemetry_is_recorded_once_a_second(tmp_path):
+    store = fakerun.make(tmp_path, ["init", "start", "sleep 2.5", "eval 0.6", "success"], runs=1)
+    before = threading.active_count()
+    fakerun.work(store)
+    assert threading.active_count() == before
+    text = (store.run(0).folder / "telemetry.jsonl").read_text()
+    samples = [json.loads(line) for line in text.splitlines()]
+    assert 1 <= len(samples) <= 5
+    assert samples[0].keys() == {"time_ms", "cpu_percent", "memory_used_bytes", "gpus"}
+    assert 0 <= samples[0]["cpu_percent"] <= 100
+    assert samples[0]["memory_used_bytes"] > 0
