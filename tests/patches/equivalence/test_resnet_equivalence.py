@@ -262,7 +262,7 @@ def test_evaluation_pixels_are_the_references(name, size, goldens):
         threads=1,
         hardware_decoder_load=0.0,
     )
-    loader = data.Loader(itertools.repeat(item), loading)
+    loader = data.Loader(None, itertools.repeat((np.zeros(1, np.int64), item)), loading)
     loader.begin()
     pixels, labels = torch.empty(1, 224, 224, 3), torch.empty(1, dtype=torch.int64)
     for _ in range(data.DEPTH + 1):  # what was queued before `begin` is synthetic
