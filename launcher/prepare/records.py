@@ -58,12 +58,11 @@ def columns(payloads: Sequence[bytes], sizes: Sizes) -> Columns:
     """Decode serialised examples feature by feature."""
     parts: dict[str, list[bytes]] = {name: [] for name in NAMES}
     for payload in payloads:
-        found = tfrecord.features(payload)
+        found = tfrecord.lists(payload)
         for name in NAMES:
-            if name not in found:
+            if name.encode() not in found:
                 raise RecordError(f"feature {name} is missing")
-            spans = tfrecord.fields(payload, found[name].span)
-            parts[name].append(b"".join([payload[start:end] for _, (start, end) in spans]))
+            parts[name].append(found[name.encode()])
     return {name: _decode(name, chunks, sizes.width(name)) for name, chunks in parts.items()}
 
 

@@ -257,3 +257,8 @@ def prepared(pristine_sets, tmp_path):
         name: shutil.copytree(pristine_sets / name, tmp_path / "prepared" / name)
         for name in ("resnet", "bert")
     }
+
+
+@pytest.fixture(name="message", scope="session")
+def _message():
+    return message

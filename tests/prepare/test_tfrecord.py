@@ -84,3 +84,33 @@ def test_bytes_that_are_no_example_are_refused_or_read_but_never_crash(data):
         tfrecord.features(data)
     except RecordError:
         return
+
+
+NUMBERS = st.lists(st.integers(0, 1 << 40), min_size=1) | st.lists(
+    st.floats(width=32, allow_nan=False), min_size=1
+)
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=150), NUMBERS))
+def test_the_fast_walk_finds_what_the_general_one_finds(example, features):
+    record = example(features)
+    found = tfrecord.features(record)
+    assert tfrecord.lists(record) == {
+        name.encode(): b"".join(record[a:b] for _, (a, b) in tfrecord.fields(record, value.span))
+        for name, value in found.items()
+    }
+    assert found.keys() == features.keys()
+
+
+def test_unpacked_values_are_found_by_the_general_walk(message):
+    numbers = b"".join(b"\x08" + bytes([number]) for number in (1, 2, 3))  # field 1, varint
+    entry = message(1, b"ids") + message(2, message(3, numbers))
+    assert tfrecord.lists(message(1, message(1, entry))) == {b"ids": b"\x01\x02\x03"}
+
+
+@given(st.binary(min_size=1, max_size=40))
+def test_the_fast_walk_never_crashes_on_other_bytes(data):
+    try:
+        tfrecord.lists(data)
+    except RecordError:
+        return
