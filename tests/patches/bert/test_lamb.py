@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import small
 import torch
+from bert.checkpoint import view
 from bert.flat import Flat
 from bert.lamb import Lamb
 from bert.schedule import learning_rate
-from bert.variables import variables, view
+from bert.variables import variables
 from test_model import network
 
 

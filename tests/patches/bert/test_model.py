@@ -6,11 +6,12 @@ import pytest
 import small
 import torch
 from bert import attention, synthetic
+from bert.checkpoint import view
 from bert.config import Form, Sizes
 from bert.data import collate
 from bert.model import Bert, close_vocabulary, initialise, losses
 from bert.packing import unpack
-from bert.variables import parameter_count, variables, view
+from bert.variables import parameter_count, variables
 
 
 def network(config, route="sdpa", *, subset=True, seed=0):

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bert.config import Sizes
-from bert.model import Bert
-from torch import Tensor
 
 # optimization.py:105 exclude_from_weight_decay; lamb_optimizer_v1.py:53-58 takes it for ratios too
 _EXCLUDED = re.compile("LayerNorm|layer_norm|bias")
@@ -48,11 +46,6 @@ def variables(sizes: Sizes) -> list[Variable]:
 def parameter_count(sizes: Sizes) -> int:
     """Count trainable values; 336,226,108 for BERT-large."""
     return sum(variable.size for variable in variables(sizes))
-
-
-def view(model: Bert, variable: Variable) -> Tensor:
-    """Return the values of a variable inside our parameter, shaped as ours."""
-    return model.get_parameter(variable.parameter).narrow(0, variable.start, variable.rows)
 
 
 def _embeddings(sizes: Sizes) -> Iterator[Variable]:
