@@ -37,10 +37,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 .PHONY: demo
-demo: setup ## Rehearse both benchmarks (5 + 10 runs), then score them; no GPU and no Docker needed
-	$(LAUNCHER) run --task resnet --rehearsal --engine process --results demo
-	$(LAUNCHER) run --task bert --rehearsal --engine process --results demo
-	$(LAUNCHER) score demo
+demo: setup ## Rehearse both benchmarks (5 + 10 runs), score and report them; no GPU and no Docker needed
+	$(LAUNCHER) demo
 
 .PHONY: test
 test: setup ## Run every test that can run here; says what was skipped and why

@@ -15,6 +15,7 @@ from launcher.errors import LauncherError
 
 # One module per group of commands, in the order of --help.
 COMMANDS: tuple[str, ...] = (
+    "demo",
     "system",
     "runs",
     "images",
