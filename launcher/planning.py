@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import os
 import secrets
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,7 @@ from launcher.runner import SEED
 from launcher.store import now
 
 TREE = "/workspace/training"
+NOTE = 300  # characters of an error that a note quotes
 SEED_BITS = 31  # fits every framework's seed, and a signed 32-bit integer
 
 
@@ -313,7 +315,8 @@ def _engine(
     except EngineError as error:
         if request.engine is not None or not request.rehearsal:
             raise
-        notes.say(f"engine: process, without containers, because {error}")
+        reason = textwrap.shorten(str(error), NOTE, placeholder=" ...")
+        notes.say(f"engine: process, without containers, because {reason}")
         return ProcessEngine(), None, False
     if request.engine is None:
         notes.say(f"engine: docker, image {spec.image}.")

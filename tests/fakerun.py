@@ -15,7 +15,7 @@ from launcher.core.benchmark import Benchmark
 from launcher.core.plan import Plan
 from launcher.engine import base
 from launcher.engine.base import LABEL, ContainerSpec, Mount
-from launcher.engine.process import ProcessEngine
+from launcher.planning import engine_of
 from launcher.progress import Board
 from launcher.runner import SEED, Limits, Runner, Stop
 from launcher.session import rows
@@ -49,27 +49,47 @@ for step in steps.get(seed, steps["all"]):
     elif word == "exit":
         sys.exit(int(value))
 """
+# The same for an image that has a shell and little else.
+SHELL_TRAINER = """#!/bin/sh
+while [ $# -gt 0 ]; do [ "$1" = --seed ] && seed=$2; shift; done
+log() {
+  printf ':::MLLOG {"namespace": "", "time_ms": %s, "event_type": "POINT_IN_TIME", "key": "%s", ' \\
+    "$(date +%s%3N)" "$1"
+  printf '"value": %s, "metadata": {%s}}\\n' "$2" "$3"
+}
+log seed "$seed"; log init_start null; log init_stop null; log run_start null
+log eval_accuracy 0.6 '"epoch_num": 4'
+if [ -e "/data/sleep-$seed" ]; then sleep 60; fi
+sleep 0.02
+log run_stop null '"status": "success"'
+"""
 
 
-def make(folder: Path, steps: list[str] | None = None, *, runs: int = 3, **by_seed) -> Store:
-    """Freeze a plan of runs with seeds 100, 101, ... in `folder`/set; return its store."""
+def make(
+    folder: Path, steps: list[str] | None = None, *, runs: int = 3, image: str = "", **by_seed
+) -> Store:
+    """Freeze a plan of runs with seeds 100, 101, ... in `folder`/set; return its store.
+
+    With an image, which needs no more than a shell, the runs are Docker's.
+    """
     tree, data, place = folder / "tree", folder / "data", folder / "set"
     for each in (tree, data, place):
         each.mkdir(exist_ok=True)
     script = tree / "run_and_time.sh"
-    script.write_text(f"#!{sys.executable}\n{TRAINER}")
+    script.write_text(SHELL_TRAINER if image else f"#!{sys.executable}\n{TRAINER}")
     script.chmod(0o755)
     told = {name.removeprefix("s"): value for name, value in by_seed.items()}
     (data / "steps.json").write_text(json.dumps({"all": steps or GOOD, **told}))
     store = Store(place, rehearsal=True)
-    store.freeze(plan(folder, runs), HYPERPARAMETERS)
+    store.freeze(plan(folder, runs, image), HYPERPARAMETERS)
     return store
 
 
-def plan(folder: Path, runs: int) -> Plan:
+def plan(folder: Path, runs: int, image: str) -> Plan:
+    label = hashlib.sha256(str(folder).encode()).hexdigest()[:16] if image else str(folder)
     spec = ContainerSpec(
-        image="",
-        name=f"fake-{folder.name}",
+        image=image,
+        name=f"enginetest-{label}" if image else f"fake-{folder.name}",
         command=("./run_and_time.sh", "--data", "/data", "--results", "/results", "--seed", SEED),
         working_dir="/workspace/training",
         mounts=(
@@ -77,7 +97,7 @@ def plan(folder: Path, runs: int) -> Plan:
             Mount(source=folder / "data", target="/data", read_only=True),
             Mount(source=folder / "set", target="/results", read_only=False),
         ),
-        labels={LABEL: str(folder)},
+        labels={LABEL: label},
         all_gpus=False,
         network="none",
         init=True,
@@ -92,8 +112,8 @@ def plan(folder: Path, runs: int) -> Plan:
         launcher_version="0",
         seeds=tuple(range(100, 100 + runs)),
         seed_source="os.urandom",
-        engine="process",
-        image=None,
+        engine="docker" if image else "process",
+        image={"id": image} if image else None,
         source={},
         system={},
         preset="rehearsal",
@@ -115,7 +135,7 @@ def work(store: Store, *, stop: Stop | None = None, limits: Limits | None = None
         runner = Runner(
             store,
             frozen,
-            engine or ProcessEngine(),
+            engine or engine_of(frozen),
             board,
             stop=stop,
             limits=limits or Limits(run_s=60),

@@ -14,7 +14,7 @@ import pytest
 from launcher.engine.docker import DockerEngine
 from launcher.errors import EngineError
 
-TOOLS = ("sh", "cat", "head", "printf", "sleep", "tr")
+TOOLS = ("sh", "cat", "date", "head", "printf", "sleep", "tr")
 
 
 def _rootfs() -> bytes:
