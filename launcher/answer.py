@@ -4,27 +4,33 @@ It pairs the sets, asks the referee once and scores. It writes nothing; report, 
 response are made from what it returns.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from launcher import changes, paths, runset
 from launcher.changes import Changes
 from launcher.core import system
 from launcher.core.benchmark import Benchmark
+from launcher.core.findings import Finding
 from launcher.core.score import Scores
 from launcher.core.system import System
 from launcher.errors import ConfigError, LogError
-from launcher.official import Convergence, Opinion
+from launcher.official import Convergence
 from launcher.runset import RunSet
 from launcher.verify import numbers
 
+if TYPE_CHECKING:
+    from launcher.check import Checked
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # it becomes a file's name
-Referee = Callable[[Sequence[RunSet]], Sequence[Opinion]]
+Referee = Callable[[Sequence[RunSet]], Sequence["Checked"]]
 
 
-def unasked(sets: Sequence[RunSet]) -> Sequence[Opinion]:
+def unasked(sets: Sequence[RunSet]) -> Sequence["Checked"]:
     """Be a referee that was not asked: each claim that needs its word says it cannot tell."""
     del sets
     return ()
@@ -39,6 +45,7 @@ class Answer:
     scores: Scores | None  # None while one benchmark is missing
     system: System | None  # None for a stranger's logs
     changes: Mapping[Benchmark, Changes]
+    findings: tuple[Finding, ...]  # of `launcher check`
 
     @property
     def rehearsal(self) -> bool:
@@ -65,16 +72,31 @@ def load(roots: list[Path], referee: Referee, patches: Path = paths.PATCHES) -> 
     if not sets:
         raise LogError(f"{', '.join(map(str, roots))}: no run set; name a folder with results.")
     ordered = {benchmark: sets[benchmark] for benchmark in Benchmark if benchmark in sets}
-    real = {benchmark: each for benchmark, each in ordered.items() if not each.rehearsal}
-    opinions = dict(zip(real, referee(list(real.values())), strict=False))
-    rcps = {each: told.convergence for each, told in opinions.items() if told.convergence}
+    checked = referee(list(ordered.values()))
+    rcps = {
+        each.runs.benchmark: each.opinion.convergence
+        for each in checked
+        if each.opinion.convergence is not None and not each.runs.rehearsal
+    }
     return Answer(
         sets=ordered,
         rcps=rcps,
         scores=numbers.combine(ordered, rcps),
         system=_system(ordered),
         changes={benchmark: changes.read(patches, benchmark) for benchmark in ordered},
+        findings=tuple(finding for each in checked for finding in _located(each)),
     )
+
+
+def _located(checked: "Checked") -> list[Finding]:
+    """Say of each finding which benchmark's it is."""
+    name = checked.runs.benchmark.value
+    return [
+        finding
+        if finding.where == name
+        else dataclasses.replace(finding, where=f"{name}/{finding.where}")
+        for finding in checked.findings
+    ]
 
 
 def _system(sets: Mapping[Benchmark, RunSet]) -> System | None:

@@ -68,7 +68,7 @@ def _changed_patches(labels: Mapping[str, str], benchmark: Benchmark) -> list[st
     here = patchqueue.digest(benchmark)
     if labels.get(PATCHES) == here.sha256:
         return []
-    there: dict[str, str] = json.loads(labels.get(PATCH_FILES, "{}"))
+    there = _patch_files(labels.get(PATCH_FILES, "{}"))
     names = sorted(here.files.keys() | there.keys())
     kinds = {(True, True): "differs", (True, False): "is new", (False, True): "is gone"}
     return [
@@ -76,3 +76,12 @@ def _changed_patches(labels: Mapping[str, str], benchmark: Benchmark) -> list[st
         for name in names
         if here.files.get(name) != there.get(name)
     ]
+
+
+def _patch_files(text: str) -> dict[str, str]:
+    """Read the digests of an image's patch files; none where a stranger wrote something else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

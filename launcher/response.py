@@ -115,6 +115,7 @@ def stage(
         _copy_set(runs, root / package.LEDGER / benchmark.value)
         _stage_solution(root / package.SOLUTION / benchmark.value, runs)
     filetree.write_folder(filetree.read_folder(order.patches), root / package.PATCHES)
+    _write_json(root / package.CHECK, [_finding(each) for each in answer.findings])
     _write_json(root / package.SCORES, numbers.statement(answer.sets, answer.rcps))
     _write_json(root / package.SOLUTION / "versions.json", _versions())
     filled, notes = workbook.fill(order.template, tab.of(answer))
@@ -124,7 +125,16 @@ def stage(
     if order.draft:
         _write(root / package.DRAFT, b"A draft to look at. It is not a response.\n")
     _write(root / package.MANIFEST, package.manifest(root).encode())
-    return [*findings, *notes]
+    return [*answer.findings, *findings, *notes]
+
+
+def _finding(finding: Finding) -> dict[str, str]:
+    return {
+        "severity": finding.severity.value,
+        "rule": finding.rule,
+        "where": finding.where,
+        "message": finding.message,
+    }
 
 
 def _stage_source(

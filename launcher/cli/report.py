@@ -22,11 +22,11 @@ def report(
     form: Format = typer.Option(Format.HTML, "--format", help="html, md or json."),
 ) -> None:
     """Write one self-contained page about a result: score, runs, evidence, changes."""
-    from launcher import answer, official
+    from launcher import answer, check
     from launcher.errors import ConfigError
     from launcher.report.page import render
 
-    found = answer.load(results or [Path("results")], official.judge)
+    found = answer.load(results or [Path("results")], check.check)
     text = render(found, form)
     if out is None and form is not Format.HTML:
         typer.echo(text, nl=False)

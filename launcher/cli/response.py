@@ -32,13 +32,13 @@ def response(
 
     Refuses rehearsals, and anything that its own verification or MLCommons' checkers find wrong.
     """
-    from launcher import answer, official, package
+    from launcher import answer, check, package
     from launcher import response as responses
     from launcher.errors import ConfigError
     from launcher.report.form import Format
     from launcher.report.page import render
 
-    found = answer.load(results or [Path("results")], official.judge)
+    found = answer.load(results or [Path("results")], check.check)
     try:
         template_bytes = template.read_bytes()
     except OSError as error:
@@ -49,7 +49,7 @@ def response(
         order,
         out,
         report=functools.partial(render, form=Format.HTML),
-        referee=official.judge,
+        referee=check.check,
     )
     for finding in findings:
         typer.echo(f"{finding.severity.value}: {finding.where}: {finding.message}", err=True)

@@ -32,10 +32,10 @@ def verify(
 
     Exit code 0: nothing differs; 1: something does; 6: the package cannot be read safely.
     """
-    from launcher import official
+    from launcher import check
     from launcher import verify as verifying
 
-    found = verifying.verify(response, referee=official.judge, reference=reference)
+    found = verifying.verify(response, referee=check.check, reference=reference)
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2, allow_nan=False))
     else:

@@ -22,11 +22,11 @@ def workbook(
     ),
 ) -> None:
     """Fill the MLPerf tab: seconds, nodes, tasks, software, changes. All else stays as it is."""
-    from launcher import answer, official, tab
+    from launcher import answer, check, tab
     from launcher import workbook as workbooks
     from launcher.errors import ConfigError
 
-    found = answer.load(results or [Path("results")], official.judge)
+    found = answer.load(results or [Path("results")], check.check)
     if found.rehearsal:
         raise ConfigError("these runs are a rehearsal, which is never a result; run for real.")
     try:

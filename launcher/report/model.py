@@ -4,7 +4,7 @@ The page, the Markdown and `--format json` are three spellings of this one mappi
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from launcher import runset
@@ -12,7 +12,6 @@ from launcher.answer import Answer
 from launcher.changes import Changes
 from launcher.core import rcp, rules
 from launcher.core.benchmark import Benchmark
-from launcher.core.findings import Finding
 from launcher.core.score import Score
 from launcher.core.units import seconds
 from launcher.report import yardstick
@@ -22,7 +21,7 @@ from launcher.verify import evidence
 WATERMARK = "REHEARSAL - NOT A RESULT"
 
 
-def of(answer: Answer, findings: Sequence[Finding] = ()) -> dict[str, Any]:
+def of(answer: Answer) -> dict[str, Any]:
     """Return every fact of the report."""
     return {
         "watermark": WATERMARK if answer.rehearsal else None,
@@ -31,7 +30,7 @@ def of(answer: Answer, findings: Sequence[Finding] = ()) -> dict[str, Any]:
         "benchmarks": [_benchmark(answer, each) for each in answer.sets],
         "findings": [
             {"severity": f.severity.value, "rule": f.rule, "where": f.where, "message": f.message}
-            for f in findings
+            for f in answer.findings
         ],
         "proposed": _proposed(answer),
         "yardstick": [{"name": each.name, "score": each.score} for each in yardstick.NODES],

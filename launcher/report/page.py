@@ -5,19 +5,17 @@ forbids any. The same answer gives the same bytes.
 """
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from launcher import __version__, pages
 from launcher.answer import Answer
-from launcher.core.findings import Finding
 from launcher.report import model, pictures
 from launcher.report.form import Format
 
 
-def render(answer: Answer, form: Format, findings: Sequence[Finding] = ()) -> str:
+def render(answer: Answer, form: Format) -> str:
     """Return the report as text."""
-    facts = model.of(answer, findings)
+    facts = model.of(answer)
     match form:
         case Format.JSON:
             return json.dumps(facts, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -9,19 +9,22 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher import package, runset, unpack
 from launcher.core.benchmark import Benchmark
 from launcher.core.score import Scores
 from launcher.errors import LauncherError, LogError, ResponseError
-from launcher.official import Convergence, Opinion
+from launcher.official import Convergence
 from launcher.package import Layout
 from launcher.runset import RunSet
 from launcher.verify import evidence, numbers, source
 from launcher.verify.claims import Claim, Place, Verdict
 
-Referee = Callable[[Sequence[RunSet]], Sequence[Opinion]]
+if TYPE_CHECKING:
+    from launcher.check import Checked
+
+Referee = Callable[[Sequence[RunSet]], Sequence["Checked"]]
 MAX_MANIFEST = 16 << 20
 
 
@@ -93,11 +96,10 @@ def _response(layout: Layout, referee: Referee, reference: str | None) -> Found:
         claims += evidence.examine(loaded, f"{package.LEDGER}/{benchmark.value}")
         claims += _copies(layout, loaded) if loaded.plan else []
         claims += source.examine(layout, benchmark, loaded.plan, reference)
-    opinions = _ask(referee, list(sets.values()), claims)
-    for loaded, opinion in zip(sets.values(), opinions, strict=False):
-        where = f"{package.LEDGER}/{loaded.benchmark.value}"
-        claims += numbers.compliance(loaded, opinion, where)
-    rcps = _rcps(list(sets.values()), opinions)
+    checked = _ask(referee, list(sets.values()), claims)
+    for each in checked:
+        claims += numbers.checks(each, f"{package.LEDGER}/{each.runs.benchmark.value}")
+    rcps = _rcps(checked)
     claims += numbers.times(sets, rcps)
     claims += numbers.compare_statement(layout.root / package.SCORES, numbers.statement(sets, rcps))
     claims += numbers.compare_workbook(layout.root / package.WORKBOOK, sets, rcps)
@@ -128,14 +130,14 @@ def _judge_results(
     layout: Layout, referee: Referee, found: dict[Benchmark, list[RunSet]], claims: list[Claim]
 ) -> Found:
     every = [loaded for several in found.values() for loaded in several]
-    opinions = _ask(referee, every, claims)
+    checked = _ask(referee, every, claims)
     for number, loaded in enumerate(every):
         where = loaded.folder.relative_to(layout.root).as_posix()
-        opinion = opinions[number : number + 1]
-        rcps = _rcps([loaded], opinion)
+        own = checked[number : number + 1]
+        rcps = _rcps(own)
         claims += evidence.logs(loaded, where)
-        for each in opinion:
-            claims += numbers.compliance(loaded, each, where)
+        for each in own:
+            claims += numbers.checks(each, where)
         claims += numbers.times({loaded.benchmark: loaded}, rcps, where)
         claims += numbers.compare_scaling(loaded.folder, where, rcps.get(loaded.benchmark))
     if len(every) > len(found):
@@ -143,13 +145,13 @@ def _judge_results(
         claims.append(Place(where=".").cannot_tell("score", text))
         return claims, {}, {}
     sets = {loaded.benchmark: loaded for loaded in every}
-    rcps = _rcps(every, opinions)
+    rcps = _rcps(checked)
     for path in sorted(layout.root.glob("*.xlsx")):
         claims += numbers.compare_workbook(path, sets, rcps)
     return claims, sets, rcps
 
 
-def _ask(referee: Referee, sets: list[RunSet], claims: list[Claim]) -> Sequence[Opinion]:
+def _ask(referee: Referee, sets: list[RunSet], claims: list[Claim]) -> Sequence["Checked"]:
     """Ask mlperf-logging about all sets at once; a referee that fails leaves the claims open."""
     try:
         return referee(sets)
@@ -158,11 +160,11 @@ def _ask(referee: Referee, sets: list[RunSet], claims: list[Claim]) -> Sequence[
         return ()
 
 
-def _rcps(sets: list[RunSet], opinions: Sequence[Opinion]) -> dict[Benchmark, Convergence]:
+def _rcps(checked: Sequence["Checked"]) -> dict[Benchmark, Convergence]:
     return {
-        loaded.benchmark: opinion.convergence
-        for loaded, opinion in zip(sets, opinions, strict=False)
-        if opinion.convergence is not None
+        each.runs.benchmark: each.opinion.convergence
+        for each in checked
+        if each.opinion.convergence is not None
     }
 
 

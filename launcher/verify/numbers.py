@@ -3,19 +3,29 @@
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from launcher import official, package, runset, workbook, xlsx
+from launcher import package, runset, workbook, xlsx
 from launcher.core import score
 from launcher.core.benchmark import Benchmark
 from launcher.core.findings import Severity
 from launcher.core.score import Scores
 from launcher.core.units import Seconds, seconds
 from launcher.errors import ConfigError, LogError
-from launcher.official import Convergence, Opinion
+from launcher.official import Convergence
 from launcher.runset import RunSet
 from launcher.verify.claims import Claim, Place, same
 
+if TYPE_CHECKING:
+    from launcher.check import Checked
+
+# Findings of `launcher check` that are claims of their own here.
+CLAIMED = frozenset(
+    {
+        *("ledger", "ledger.chain", "plan", "runs", "logs", "seeds", "hyperparameters"),
+        *("clock", "duplicates", "rcp", "runs.valid"),
+    }
+)
 CELL_TOLERANCE_S = 0.05  # the tab is filled in seconds with three digits; people round
 
 
@@ -49,17 +59,30 @@ def times(
     return claims
 
 
-def compliance(runs: RunSet, opinion: Opinion, where: str) -> list[Claim]:
-    """Say what mlperf-logging finds wrong; a run that did not converge may fail, others may not."""
-    failed = {official.place(run) for run in runs.runs if not run.result.converged}
-    problems = [
-        f"{finding.where}: {finding.message}"
-        for finding in opinion.findings
-        if finding.severity is Severity.ERROR and finding.where.split(":")[0] not in failed
+def checks(checked: "Checked", where: str) -> list[Claim]:
+    """Turn what `launcher check` finds into claims, where the evidence has not said it already."""
+    place = Place(where=where)
+    errors = [each for each in checked.findings if each.severity is Severity.ERROR]
+    told = {
+        "compliance": [each for each in errors if each.rule.startswith("compliance.")],
+        "check": [
+            each
+            for each in errors
+            if not each.rule.startswith("compliance.") and each.rule not in CLAIMED
+        ],
+    }
+    passed = sum(checked.opinion.compliant)
+    fine = {
+        "compliance": f"{passed} of {len(checked.opinion.compliant)} logs pass, all that converged",
+        "check": "nothing else is wrong with it",
+    }
+    return [
+        claim
+        for name, found in told.items()
+        for claim in place.judge(
+            name, (f"{each.where}: {each.rule}: {each.message}" for each in found), fine[name]
+        )
     ]
-    passed = sum(opinion.compliant)
-    fine = f"{passed} of {len(opinion.compliant)} logs pass, all that converged"
-    return Place(where=where).judge("compliance", problems, fine)
 
 
 def _convergence(place: Place, rcp: Convergence | None) -> Claim:

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from launcher import answer
+from launcher.check import Checked
 from launcher.core.benchmark import Benchmark
 from launcher.core.findings import Finding
 from launcher.official import Convergence, Opinion
@@ -20,16 +21,14 @@ MAX_BYTES = 3 << 20
 
 def referee(sets):
     factors = {Benchmark.RESNET: 1.0042232, Benchmark.BERT: 1.0}
-    return [
-        Opinion(
-            findings=(),
-            compliant=(True,) * len(runs.runs),
-            convergence=Convergence(
-                passed=True, factor=factors[runs.benchmark], message="RCP Interpolation"
-            ),
-        )
-        for runs in sets
-    ]
+    return [checked(runs, factors[runs.benchmark]) for runs in sets]
+
+
+def checked(runs, factor):
+    convergence = Convergence(passed=True, factor=factor, message="RCP Interpolation")
+    opinion = Opinion(findings=(), compliant=(True,) * len(runs.runs), convergence=convergence)
+    finding = Finding(rule="seed.unique", where="run_3", message="was used twice")
+    return Checked(runs=runs, opinion=opinion, verdicts=(), findings=(finding,))
 
 
 class Outline(HTMLParser):
@@ -138,11 +137,10 @@ def test_a_strangers_markup_stays_text(tmp_path):
     assert "&lt;script&gt;alert(1)" in text
 
 
-def test_findings_are_shown_with_their_weight(found):
-    finding = Finding(rule="seed.unique", where="run_3", message="was used twice")
-    text = page.render(found, Format.HTML, [finding])
-    assert "seed.unique" in text
-    assert 'class="tag bad">error' in text
+def test_findings_are_shown_with_their_weight(html):
+    assert "seed.unique" in html
+    assert "bert/run_3" in html
+    assert 'class="tag bad">error' in html
 
 
 def test_json_holds_what_the_page_shows(found):

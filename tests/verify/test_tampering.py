@@ -10,8 +10,8 @@ import pytest
 
 from launcher import (
     answer,
+    check,
     filetree,
-    official,
     package,
     patchqueue,
     response,
@@ -477,7 +477,7 @@ def test_a_log_cannot_have_rules_of_its_own_executed(forger, tmp_path):
     )
     forger.edit_log(RESNET, 0, change, cover=True)
     forger.sign()
-    assert "compliance" in differing(forger.root, official.judge)
+    assert "compliance" in differing(forger.root, check.check)
     assert not proof.exists()
 
 
@@ -488,5 +488,5 @@ def test_a_program_in_the_package_is_never_started(forger, tmp_path, monkeypatch
         (forger.root / name).write_text(text)
         (forger.run(BERT, 0) / name).write_text(text)
     monkeypatch.chdir(forger.root)
-    verify.verify(Path(), referee=official.judge)
+    verify.verify(Path(), referee=check.check)
     assert not proof.exists()
