@@ -23,6 +23,7 @@ from launcher.prepare.imagesource import Entry, Source
 from launcher.prepare.work import Crew, Receipt, Unit
 
 CLASSES = 1000
+PER_CLASS = 50  # validation images
 PER_SHARD = (
     1024  # about 113 MB: long sequential reads, and over 1,200 shards to spread over readers
 )
@@ -53,7 +54,7 @@ def prepare(options: Options) -> Manifest:
     root = options.crew.root
     with work.claimed(root, _identity(options, source)):
         checked = _check_downloads(options, source)
-        listed = _listed(source)
+        listed = _listed(source, options.crew)
         labels = _labels(options, listed)
         size = sum(entry.size for entry in listed)
         work.require_space(root, int(size * OVERHEAD), "the packed data set")
@@ -93,9 +94,13 @@ def _check_downloads(options: Options, source: Source) -> list[str]:
     return [unit.name.removeprefix("md5/") for unit in units]
 
 
-def _listed(source: Source) -> list[Entry]:
+def _listed(source: Source, crew: Crew) -> list[Entry]:
     """List all images in the order of their names, whatever the form."""
-    entries = sorted(source.entries(), key=lambda entry: (entry.split, entry.key))
+    listings = work.each(
+        "list images", source.listings, imagesource.list_images, crew.workers, crew.report
+    )
+    entries = [entry for _, found in listings for entry in found]
+    entries.sort(key=lambda entry: (entry.split, entry.key))
     for one, other in itertools.pairwise(entries):
         if (one.split, one.key) == (other.split, other.key):
             raise ConfigError(f"{one.where} and {other.where} have one name; remove one of them.")
@@ -125,12 +130,26 @@ def _labels(options: Options, entries: Sequence[Entry]) -> dict[str, int]:
             f"{options.source}: validation class {strange[0]} is not among the training classes; "
             "give the labels of this set."
         )
-    if not options.rehearsal and len(synsets["train"]) != CLASSES:
-        raise ConfigError(
-            f"{options.source}: has {len(synsets['train'])} classes, {CLASSES} belong; "
-            "complete the download."
-        )
+    if not options.rehearsal:
+        _require_classes(options.source, entries)
     return {synset: label for label, synset in enumerate(sorted(synsets["train"]))}
+
+
+def _require_classes(source: Path, entries: Sequence[Entry]) -> None:
+    """Require 1,000 classes with equally many validation images: labels that fit their images."""
+    train, validation = (
+        Counter(entry.synset for entry in entries if entry.split == split) for split in SPLITS
+    )
+    if len(train) != CLASSES:
+        raise ConfigError(
+            f"{source}: has {len(train)} classes, {CLASSES} belong; complete the download."
+        )
+    for synset, number in sorted(validation.items()):
+        if number != PER_CLASS:
+            raise ConfigError(
+                f"{source}: has {number} validation images of {synset}, {PER_CLASS} belong; "
+                "give the labels of this set."
+            )
 
 
 def _units(split: str, entries: Sequence[Entry], options: Options) -> list[Unit]:

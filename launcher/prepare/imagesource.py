@@ -5,9 +5,10 @@ archive headers, folder listings and (TFRecords) whole records with their checks
 changes or decodes an image.
 """
 
+import contextlib
 import functools
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -15,6 +16,7 @@ from typing import BinaryIO, cast
 from launcher.errors import ConfigError
 from launcher.prepare import tfrecord
 from launcher.prepare.synsets import validation_synsets
+from launcher.prepare.work import Unit
 
 TRAIN_TAR, VALIDATION_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 # As image-net.org lists them; torchvision's datasets/imagenet.py carries the same.
@@ -55,44 +57,61 @@ class Source:
 
     form: str  # "tars", "folders" or "records"
     files: tuple[Path, ...]  # archives and record files; empty for folders
-    entries: Callable[[], Iterator[Entry]]
+    listings: tuple[Unit, ...]  # for `list_images`
+
+
+def list_images(listing: Unit) -> list[Entry]:
+    """List the images of one file or folder of a source."""
+    entries: Callable[[], Iterator[Entry]] = listing.arguments
+    return list(entries())
 
 
 def find(source: Path, labels: Path | None = None) -> Source:
     """Recognise what lies in a folder. Raises ConfigError naming what is looked for."""
-    records = sorted(
+    records = [
         path
         for split in ("train", "validation")
-        for path in (
-            *source.glob(f"{split}-?????-of-?????"),
-            *source.glob(f"{split}/{split}-*-of-*"),
-        )
-    )
-    train, val = (source / name for name in (TRAIN_TAR, VALIDATION_TAR))
+        for pattern in (f"{split}-?????-of-?????", f"{split}/{split}-?????-of-?????")
+        for path in sorted(source.glob(pattern))
+    ]
     if records:
-        entries = functools.partial(_from_records, records)
-        return Source(form="records", files=tuple(records), entries=entries)
+        readers = [functools.partial(_record_file, path) for path in records]
+        return _source("records", records, readers)
+    train, val = source / TRAIN_TAR, source / VALIDATION_TAR
     if train.is_file() and val.is_file():
-        entries = functools.partial(_from_tars, train, val, source, labels)
-        return Source(form="tars", files=(train, val), entries=entries)
-    validation = next(
-        (source / name for name in VALIDATION_NAMES if (source / name).is_dir()), None
-    )
-    if (source / "train").is_dir() and validation:
-        entries = functools.partial(_from_folders, source, validation, labels)
-        return Source(form="folders", files=(), entries=entries)
+        validation = functools.partial(_validation_tar, val, source, labels)
+        return _source("tars", [train, val], [functools.partial(_train_tar, train), validation])
+    folder = next((source / name for name in VALIDATION_NAMES if (source / name).is_dir()), None)
+    if (source / "train").is_dir() and folder:
+        training = functools.partial(_class_folders, source / "train", "train")
+        validation = functools.partial(_validation_folder, folder, source, labels)
+        return _source("folders", [], [training, validation])
     raise ConfigError(
         f"{source}: holds neither {TRAIN_TAR} with {VALIDATION_TAR}, nor the folders train/ and "
         "validation/, nor train-00000-of-01024 ...; point --source at one of these (docs/data.md)."
     )
 
 
-def _from_folders(source: Path, validation: Path, labels: Path | None) -> Iterator[Entry]:
-    yield from _class_folders(source / "train", "train")
-    if any(path.is_dir() for path in validation.iterdir()):
-        yield from _class_folders(validation, "validation")
+def _source(
+    form: str, files: Sequence[Path], readers: Sequence[Callable[[], Iterator[Entry]]]
+) -> Source:
+    read_whole = form == "records"
+    listings = [
+        Unit(
+            name=f"list {number}",
+            bytes=files[number].stat().st_size if read_whole else 0,
+            arguments=reader,
+        )
+        for number, reader in enumerate(readers)
+    ]
+    return Source(form=form, files=tuple(files), listings=tuple(listings))
+
+
+def _validation_folder(folder: Path, source: Path, labels: Path | None) -> Iterator[Entry]:
+    if any(path.is_dir() for path in folder.iterdir()):
+        yield from _class_folders(folder, "validation")
         return
-    paths = _images(validation)
+    paths = _images(folder)
     synsets = validation_synsets(source, labels, [path.stem for path in paths])
     for path, synset in zip(paths, synsets, strict=True):
         yield _file_entry(path, "validation", synset)
@@ -112,27 +131,31 @@ def _file_entry(path: Path, split: str, synset: str) -> Entry:
     return Entry(split, path.stem, synset, str(path.absolute()), 0, path.stat().st_size)
 
 
-def _from_tars(train: Path, validation: Path, source: Path, labels: Path | None) -> Iterator[Entry]:
-    try:
-        yield from _train_tar(train)
-        found = list(_members(validation))
-    except (tarfile.TarError, EOFError) as error:
-        raise ConfigError(f"{train} or {validation}: {error}; download it again.") from error
-    found.sort(key=lambda member: member[0])
-    synsets = validation_synsets(source, labels, [key for key, _, _ in found])
-    for (key, offset, size), synset in zip(found, synsets, strict=True):
-        yield Entry("validation", key, synset, str(validation.absolute()), offset, size)
-
-
 def _train_tar(path: Path) -> Iterator[Entry]:
     """List a tar of one tar per class; an image's bytes lie plainly inside the outer file."""
-    with tarfile.open(path, "r:") as outer:
+    with _archive_errors(path), tarfile.open(path, "r:") as outer:
         for inner in outer:
             synset = Path(inner.name).stem
             with cast("BinaryIO", outer.extractfile(inner)) as content:
                 for key, offset, size in _members(path, content):
                     start = inner.offset_data + offset
                     yield Entry("train", key, synset, str(path.absolute()), start, size)
+
+
+def _validation_tar(path: Path, source: Path, labels: Path | None) -> Iterator[Entry]:
+    with _archive_errors(path):
+        found = sorted(_members(path))
+    synsets = validation_synsets(source, labels, [key for key, _, _ in found])
+    for (key, offset, size), synset in zip(found, synsets, strict=True):
+        yield Entry("validation", key, synset, str(path.absolute()), offset, size)
+
+
+@contextlib.contextmanager
+def _archive_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, EOFError) as error:
+        raise ConfigError(f"{path}: {error}; download it again.") from error
 
 
 def _members(path: Path, content: BinaryIO | None = None) -> Iterator[tuple[str, int, int]]:
@@ -142,13 +165,12 @@ def _members(path: Path, content: BinaryIO | None = None) -> Iterator[tuple[str,
                 yield Path(member.name).stem, member.offset_data, member.size
 
 
-def _from_records(paths: list[Path]) -> Iterator[Entry]:
-    for path in paths:
-        try:
-            for record in tfrecord.read(path):
-                yield _record_entry(path, record)
-        except tfrecord.RecordError as error:
-            raise ConfigError(f"{error}; download or make this file again.") from error
+def _record_file(path: Path) -> Iterator[Entry]:
+    try:
+        for record in tfrecord.read(path):
+            yield _record_entry(path, record)
+    except tfrecord.RecordError as error:
+        raise ConfigError(f"{error}; download or make this file again.") from error
 
 
 def _record_entry(path: Path, record: tfrecord.Record) -> Entry:

@@ -28,6 +28,8 @@ PICKED = 10_000  # eval samples
 VOCABULARY_MD5 = "64800d5d8528ce344256daf115d4965e"
 ROWS_PER_RECORD_BYTE = 0.3  # measured 0.26 (docs/log.md), for the free-space check
 ROWS_PER_TEXT_BYTE = 9.0
+TEXT_MEMORY = 4_000_000_000  # bytes a worker needs: create_pretraining_data.py holds a whole part
+RECORDS_MEMORY = 1_500_000_000  # one part's rows and one group being packed
 STAGED_TEXT_BYTES = 2e9  # records of one part while it is converted, per worker
 # dataset.md of the reference lists these six of the 500 parts, and eval.txt.
 PUBLISHED_MD5 = {
@@ -183,8 +185,9 @@ def _convert(
         picked=options.eval_samples,
     )
     build = functools.partial(convert, conversion)
-    train = work.run("pack train", _units("train", found.parts), build, options.crew)
-    evaluation = work.run("pack eval", _units("eval", [found.evaluation]), build, options.crew)
+    crew = work.bounded(options.crew, TEXT_MEMORY if found.text else RECORDS_MEMORY)
+    train = work.run("pack train", _units("train", found.parts), build, crew)
+    evaluation = work.run("pack eval", _units("eval", [found.evaluation]), build, crew)
     return Manifest(
         benchmark=Benchmark.BERT,
         form=Form.ROWS,

@@ -31,6 +31,7 @@ from launcher.errors import ConfigError, HostError
 from launcher.prepare.progress import Meter, Report, silent
 
 T = TypeVar("T")
+MEMORY = Path("/proc/meminfo")
 STATE = ".prepare"  # below the destination; gone when the work is complete
 
 
@@ -119,6 +120,15 @@ class Crew:
     root: Path
     workers: int = 1
     report: Report = silent
+
+
+def bounded(crew: Crew, bytes_per_worker: int) -> Crew:
+    """Return the crew with no more workers than there is memory for; at least one."""
+    for line in MEMORY.read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            fit = int(line.split()[1]) * 1024 // bytes_per_worker
+            return dataclasses.replace(crew, workers=max(1, min(crew.workers, fit)))
+    return crew
 
 
 def run(step: str, units: Sequence[Unit], build: Build, crew: Crew) -> list[Receipt]:

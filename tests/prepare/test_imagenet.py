@@ -113,6 +113,19 @@ def test_the_official_archives_are_checked_against_their_published_md5(miniature
         imagenet.prepare(options)
 
 
+def test_validation_labels_that_are_not_fifty_of_each_class_are_refused(tmp_path):
+    entries = [
+        imagesource.Entry(split, f"{split}{n}-{number}", f"n{n:08d}", "x", 0, 1)
+        for n in range(1000)
+        for split, count in (("train", 1), ("validation", 51 if n == 7 else 50))
+        for number in range(count)
+    ]
+    with pytest.raises(ConfigError, match="51 validation images of n00000007, 50 belong"):
+        imagenet._require_classes(tmp_path, entries)
+    with pytest.raises(ConfigError, match="has 999 classes, 1000 belong"):
+        imagenet._require_classes(tmp_path, [e for e in entries if e.synset != "n00000003"])
+
+
 def test_two_images_of_one_name_are_refused(miniature, tmp_path):
     source = miniature("folders", tmp_path / "source")
     double = source / "train" / "n01440764" / "n01440764_1.jpg"

@@ -205,3 +205,13 @@ def test_without_a_rate_there_is_no_time_left():
         step="x", done=1, total=2, bytes_done=5, bytes_total=9, bytes_before=5, elapsed_s=1
     )
     assert progress.eta_s is None
+
+
+def test_workers_are_bounded_by_the_memory_that_is_free(tmp_path, monkeypatch):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 64000000 kB\nMemAvailable: 10000000 kB\n")
+    monkeypatch.setattr(work, "MEMORY", meminfo)
+    crew = Crew(root=tmp_path, workers=8)
+    assert work.bounded(crew, 4_000_000_000).workers == 2
+    assert work.bounded(crew, 1_000_000_000).workers == 8
+    assert work.bounded(crew, 40_000_000_000).workers == 1
