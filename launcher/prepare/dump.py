@@ -47,6 +47,7 @@ def prepare(options: wikipedia.Options, wikiextractor: Path | None) -> Manifest:
         raise ConfigError(f"{options.source}: holds no dump and no extracted text; add one.")
     place = options.crew.root.absolute().with_name(f"{options.crew.root.name}.text")
     crew = dataclasses.replace(options.crew, root=place)
+    vocabulary = wikipedia.find_vocabulary(options, text=True)
     chain = Chain(scripts=wikipedia.patched(options), place=place, rehearsal=options.rehearsal)
     with work.claimed(place, {"dump": str(source.absolute())}):
         _provide_text(source, wikiextractor, chain, crew)
@@ -59,7 +60,9 @@ def prepare(options: wikipedia.Options, wikiextractor: Path | None) -> Manifest:
         gathering = [Unit(name="gather", bytes=sum(unit.bytes for unit in units))]
         work.run("split and gather", gathering, functools.partial(gather, chain), crew)
         manifest = wikipedia.prepare(
-            dataclasses.replace(options, source=place / "results", extracted=True)
+            dataclasses.replace(
+                options, source=place / "results", vocabulary=vocabulary, extracted=True
+            )
         )
     shutil.rmtree(place)
     return manifest

@@ -73,7 +73,9 @@ def prepare(options: Options) -> Manifest:
     the machine lacks space, memory or TensorFlow.
     """
     found = find(options.source, rehearsal=options.rehearsal)
-    vocabulary = _vocabulary(options, found)
+    vocabulary = find_vocabulary(options, text=found.text)
+    if found.text:
+        patched(options)  # before hours of work
     size = sum(path.stat().st_size for path in (*found.parts, found.evaluation))
     factor = ROWS_PER_TEXT_BYTE if found.text else ROWS_PER_RECORD_BYTE
     staged = STAGED_TEXT_BYTES * options.crew.workers if found.text and not options.rehearsal else 0
@@ -112,10 +114,11 @@ def find(source: Path, *, rehearsal: bool) -> Found:
     return Found(parts=tuple(parts), evaluation=evaluation[0], text=text == {True})
 
 
-def _vocabulary(options: Options, found: Found) -> Path | None:
+def find_vocabulary(options: Options, *, text: bool) -> Path | None:
+    """Return the vocabulary, which text cannot do without. Raises ConfigError."""
     nearby = options.source / "vocab.txt"
     path = options.vocabulary or (nearby if nearby.exists() else None)
-    if path is None and found.text:
+    if path is None and text:
         raise ConfigError(
             f"{options.source}: text needs BERT's vocabulary; give vocab.txt with --vocab."
         )

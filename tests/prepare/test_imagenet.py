@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,34 @@ def test_dali_and_pillow_see_the_same_pixels_in_the_odd_images(three):
             expected = np.asarray(image.convert("RGB"))
         assert np.array_equal(np.array(images.at(number)), expected), sample.key
         assert int(bytes(np.array(labels.at(number)))) == sample.label
+
+
+DECODE = """
+import pathlib, sys
+import numpy as np
+import tensorflow as tf
+
+for path in pathlib.Path(sys.argv[1]).glob("*.image"):
+    np.save(path.with_suffix(".npy"), tf.io.decode_jpeg(path.read_bytes(), 3).numpy())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_the_references_decoder_sees_the_same_pixels_in_the_odd_images(
+    three, tensorflow_python, tmp_path
+):
+    np, image_module = pytest.importorskip("numpy"), pytest.importorskip("PIL.Image")
+    odd = {"n02105855_2", "n04152593_3", "n01440764_1"}
+    for path in (three["records"] / "train").glob("*.tar"):
+        for sample in shards.read(path):
+            if sample.key in odd:
+                (tmp_path / f"{sample.key}.image").write_bytes(sample.image)
+    command = [tensorflow_python, "-c", DECODE, str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert {path.stem for path in tmp_path.glob("*.npy")} == odd
+    for path in tmp_path.glob("*.npy"):
+        with image_module.open(path.with_suffix(".image")) as image:
+            expected = np.asarray(image.convert("RGB"), dtype=int)
+        difference = np.abs(np.load(path).astype(int) - expected)
+        assert difference.max() <= 8, path  # TensorFlow uses the fast integer DCT
