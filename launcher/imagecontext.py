@@ -19,7 +19,6 @@ from launcher.core.benchmark import Benchmark
 from launcher.errors import ConfigError
 
 ABSENT = inside.ABSENT
-_LOCKS = ("requirements.lock", "reference.lock")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +95,7 @@ def _write_tree(
 def _write_packages(packages: Path, wheelhouse: Path | None, ca_bundle: Path | None) -> None:
     (packages / "wheels").mkdir(parents=True)
     shutil.copy(str(inside.__file__), packages / "inside.py")
-    for lock in _LOCKS:
+    for lock in (inside.LOCK, inside.REFERENCE_LOCK):
         shutil.copy(paths.ROOT / lock, packages / lock)
     if wheelhouse is not None:
         wheels = sorted(wheelhouse.glob("*.whl"))

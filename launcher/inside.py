@@ -20,16 +20,16 @@ from pathlib import Path
 
 ENVIRONMENT = "/opt/launcher"
 ABSENT = "absent"
-TORCH_CPU = (
-    "https://download.pytorch.org/whl/cpu"  # for bases without torch: never CUDA's gigabytes
-)
+LOCK = "requirements.lock"
+REFERENCE_LOCK = "reference.lock"
+# For bases without torch: never CUDA's gigabytes.
+TORCH_CPU = "https://download.pytorch.org/whl/cpu"
 
 # What a program imports -> the requirement that brings it, where the base does not.
-_EVERY = {"yaml": "pyyaml", "numpy": "numpy"}
-_OURS = {**_EVERY, "torch": "torch", "safetensors": "safetensors"}
 NEEDS = {
-    "resnet": {**_OURS, "nvidia.dali": "nvidia-dali-cuda120"},
-    "bert": _OURS,
+    # First what both need: the second image finds that step in the builder's cache.
+    "both": {"yaml": "pyyaml", "numpy": "numpy", "torch": "torch", "safetensors": "safetensors"},
+    "resnet": {"nvidia.dali": "nvidia-dali-cuda120"},
 }
 # The last TensorFlow with Estimator; its Pythons are 3.9 to 3.11.
 REFERENCE = ("numpy<2", "pyyaml", "nltk")
@@ -55,9 +55,9 @@ def requirements(implementation: str) -> list[str]:
     return sorted({needed for needs in NEEDS.values() for needed in needs.values()})
 
 
-def missing(benchmark: str) -> list[str]:
+def missing(part: str) -> list[str]:
     """Return the requirements that this Python cannot import yet."""
-    needs = NEEDS[benchmark]
+    needs = NEEDS[part]
     return [needed for module, needed in needs.items() if not _importable(module)]
 
 
@@ -82,22 +82,36 @@ def pip_options(packages: Path) -> list[str]:
     return options
 
 
-def install(benchmark: str, implementation: str, accelerator: str, packages: Path) -> None:
+def install(part: str, implementation: str, accelerator: str, packages: Path) -> None:
     """Make the environment and fill it with what the base lacks."""
-    own = implementation == "reference"
-    if own and sys.version_info[:2] not in REFERENCE_PYTHONS:
+    if implementation == "reference":
+        _install_reference(accelerator, packages)
+        return
+    _environment("--system-site-packages")
+    if needed := missing(part):
+        _pip(packages, "--constraint", str(packages / LOCK), *needed)
+    if not _importable("mlperf_logging"):
+        _install_logging(packages, LOCK)
+
+
+def _install_reference(accelerator: str, packages: Path) -> None:
+    if sys.version_info[:2] not in REFERENCE_PYTHONS:
         found = platform.python_version()
         sys.exit(f"TensorFlow 2.15.1 needs Python 3.9 to 3.11, the base has {found}; use another.")
-    shared = [] if own else ["--system-site-packages"]
-    _run(sys.executable, "-m", "venv", "--without-pip", *shared, ENVIRONMENT)
-    needed = [TENSORFLOW[accelerator], *REFERENCE] if own else missing(benchmark)
-    lock = packages / ("reference.lock" if own else "requirements.lock")
-    if needed:
-        _pip(packages, "--constraint", str(lock), *needed)
-    if own or not _importable("mlperf_logging"):
-        # Without its dependencies: pandas would bring another numpy over the base's.
-        _pip(packages, "--no-deps", "--constraint", str(lock), "mlperf-logging")
+    _environment()
+    lock = str(packages / REFERENCE_LOCK)
+    _pip(packages, "--constraint", lock, TENSORFLOW[accelerator], *REFERENCE)
+    _install_logging(packages, REFERENCE_LOCK)
+
+
+def _environment(*options: str) -> None:
+    _run(sys.executable, "-m", "venv", "--without-pip", *options, ENVIRONMENT)
     Path(ENVIRONMENT, "inside.py").write_bytes(Path(__file__).read_bytes())
+
+
+def _install_logging(packages: Path, lock: str) -> None:
+    # Without its dependencies: pandas would bring another numpy over the base's.
+    _pip(packages, "--no-deps", "--constraint", str(packages / lock), "mlperf-logging")
 
 
 def _pip(packages: Path, *arguments: str) -> None:
@@ -163,13 +177,13 @@ def main() -> None:
     lister = commands.add_parser("requirements")
     lister.add_argument("implementation", choices=("pytorch", "reference"))
     installer = commands.add_parser("install")
-    installer.add_argument("benchmark", choices=("resnet", "bert"))
+    installer.add_argument("part", choices=tuple(NEEDS))
     installer.add_argument("implementation", choices=("pytorch", "reference"))
     installer.add_argument("accelerator", choices=("cpu", "gpu"))
     chosen = parser.parse_args()
     if chosen.command == "install":
         packages = Path(__file__).resolve().parent
-        install(chosen.benchmark, chosen.implementation, chosen.accelerator, packages)
+        install(chosen.part, chosen.implementation, chosen.accelerator, packages)
     elif chosen.command == "requirements":
         sys.stdout.write("".join(f"{needed}\n" for needed in requirements(chosen.implementation)))
     else:

@@ -162,7 +162,8 @@ def test_a_wheelhouse_or_certificate_that_is_not_there_is_refused(tmp_path, opti
 
 def test_what_the_base_has_is_not_installed_again(monkeypatch):
     monkeypatch.setattr(inside, "_importable", lambda module: module != "safetensors")
-    assert inside.missing("bert") == ["safetensors"]
+    assert inside.missing("both") == ["safetensors"]
+    assert inside.missing("resnet") == []
 
 
 def test_pip_uses_wheels_alone_where_there_are_some(tmp_path):
