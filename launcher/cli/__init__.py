@@ -26,6 +26,8 @@ COMMANDS: tuple[str, ...] = (
     "data",
     "score",
     "check",
+    "compare",
+    "forecast",
     "verify",
 )
 

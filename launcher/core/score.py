@@ -119,6 +119,12 @@ def score_set(results: ResultSet) -> SetScore:
     )
 
 
+def window_minutes(minutes: Sequence[Minutes], required: int) -> Minutes:
+    """Return the olympic mean that scores these times, in the order of their start."""
+    windows = _windows(minutes, required)
+    return windows[_median(windows)].mean.minutes if windows else NEVER
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """The RFP's score: 7.19/R + 9.05/B, R and B in minutes. Higher is better."""

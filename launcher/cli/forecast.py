@@ -1,0 +1,35 @@
+"""`launcher forecast`: from a run set at work to what it may come to, and when."""
+
+import json
+from pathlib import Path
+
+import typer
+
+from launcher.cli.score import NOT_A_RESULT, RESULTS, printable
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command."""
+    app.command("forecast")(forecast)
+
+
+def forecast(
+    folders: list[Path] = typer.Argument(
+        None, help="Run sets of this launcher, or folders above them. [results]"
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
+) -> None:
+    """Say what a run set at work may come to: time left, chance of a void set, RCP factor."""
+    from launcher import forecast as forecasts
+    from launcher import scoring
+
+    outlooks = [forecasts.look(runs) for runs in scoring.load(folders or [RESULTS]) if runs.plan]
+    if as_json:
+        told = [forecasts.as_json(each) for each in outlooks]
+        typer.echo(json.dumps(told, indent=2, allow_nan=False))
+        return
+    for each in outlooks:
+        mark = f"  {NOT_A_RESULT}" if each.runs.rehearsal else ""
+        typer.echo(printable(f"{each.runs.benchmark.facts.title}: {each.runs.folder}{mark}"))
+        for line in forecasts.told(each):
+            typer.echo(f"  {line}")
