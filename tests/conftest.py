@@ -1,5 +1,6 @@
-"""Options of the test run: where the reference lies and which Python has TensorFlow."""
+"""Options of the test run: where the reference lies and which Python has TensorFlow; no engine."""
 
+import gc
 import importlib.util
 import os
 import subprocess
@@ -46,3 +47,15 @@ def tensorflow_python(request) -> str:
     if subprocess.run([chosen, "-c", probe], check=False, capture_output=True).returncode:
         pytest.skip(f"no TensorFlow with Estimator in {chosen}")
     return chosen
+
+
+@pytest.fixture
+def no_engine(monkeypatch):
+    """Point at an engine that is not there.
+
+    The SDK leaves the socket of a failed connection to the garbage collector, so a test that uses
+    this also ignores that ResourceWarning.
+    """
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    yield
+    gc.collect()

@@ -243,8 +243,9 @@ def test_our_engine_agrees_with_the_docker_command(engine, spec, image):
     assert run(engine, spec("printf 'a\\377'"))[1] == plain.stdout
 
 
-def test_no_engine_is_one_sentence(monkeypatch):
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.usefixtures("no_engine")
+def test_no_engine_is_one_sentence():
     with pytest.raises(EngineError, match="start it, or rehearse"):
         DockerEngine()
 
