@@ -13,7 +13,18 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 import inputs  # noqa: E402
-from bert import attention, config, data, flat, lamb, model, packing, schedule, variables  # noqa: E402
+from bert import (
+    attention,
+    checkpoint,
+    config,
+    data,
+    flat,
+    lamb,
+    model,
+    packing,
+    schedule,
+    variables,
+)
 
 GOLDENS = Path(__file__).parent / "goldens/bert.npz"
 LENGTH = max(inputs.LENGTHS)
@@ -39,7 +50,7 @@ def network(*, route="sdpa", last_layer_subset=True):
     with torch.no_grad():
         for variable in variables.variables(SIZES):
             value = torch.from_numpy(inputs.bert_variable(variable.name, variable.shape))
-            variables.view(net, variable).copy_(value.T if variable.transposed else value)
+            checkpoint.view(net, variable).copy_(value.T if variable.transposed else value)
     return net
 
 
