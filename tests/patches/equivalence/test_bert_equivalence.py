@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 import inputs  # noqa: E402
-from bert import (
+from bert import (  # noqa: E402
     attention,
     checkpoint,
     config,
