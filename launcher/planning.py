@@ -25,6 +25,7 @@ from launcher import (
     rehearsal,
     render,
     systems,
+    tensorflow,
 )
 from launcher.core.benchmark import Benchmark
 from launcher.core.plan import Plan
@@ -54,6 +55,8 @@ class Request:
     preset: str | None = None
     engine: str | None = None  # "docker", "process"; None: chosen
     implementation: str = "pytorch"
+    reference: str | None = None  # where the reference comes from
+    tensorflow_python: Path | None = None  # runs the reference without a container
     data: Path | None = None
     checkpoint: Path | None = None
     image: str | None = None
@@ -129,17 +132,20 @@ def draft(request: Request, place: Path, system: System, folder: Path) -> Draft:
         notes.say(f"warning: {warning}")
     data, checkpoint = _data(request), _checkpoint(request)
     attested = dataset.attest(data, request.benchmark, rehearsal=request.rehearsal)
-    text = render.hyperparameters(request.benchmark, system, settings, rehearsal=request.rehearsal)
+    text = render.hyperparameters(
+        request.benchmark,
+        system,
+        settings,
+        rehearsal=request.rehearsal,
+        implementation=request.implementation,
+    )
     spec = _spec(request, system, data, checkpoint, folder)
     engine, image, stale = _engine(request, spec, notes)
     source: dict[str, Any] = {"pin": reference.load().commit}
     source["patches_sha256"] = patchqueue.digest(request.benchmark).sha256
-    source["overlay_only"] = image is None
+    source["overlay_only"] = image is None and request.implementation == "pytorch"
     if image is None:
-        tree = paths.BUILD / "overlay" / request.benchmark.value
-        source["tree"] = patchqueue.materialise_overlay(request.benchmark, tree)
-        code = Mount(source=tree, target=TREE, read_only=True)
-        spec = dataclasses.replace(spec, mounts=(*spec.mounts, code), image="")
+        spec, source["tree"] = _with_tree(spec, request)
     else:
         spec = dataclasses.replace(spec, image=str(image["id"]))  # a name may move, this cannot
     check(engine, spec, folder, system.accelerators.count)
@@ -234,6 +240,23 @@ def _data(request: Request) -> Path:
         "--data is missing; name the directory that `launcher prepare --task "
         f"{request.benchmark.value}` made."
     )
+
+
+def _with_tree(spec: ContainerSpec, request: Request) -> tuple[ContainerSpec, str]:
+    """Return a spec that needs no image: the source tree is mounted; and the tree's id."""
+    environment = dict(spec.environment)
+    if request.implementation == "pytorch":
+        tree = paths.BUILD / "overlay" / request.benchmark.value
+        identity = patchqueue.materialise_overlay(request.benchmark, tree)
+    else:
+        tree = paths.BUILD / "reference" / request.benchmark.value
+        python = tensorflow.python(request.tensorflow_python)
+        identity = patchqueue.materialise(request.benchmark, tree, place=request.reference)
+        environment["PATH"] = f"{python.parent}:{os.defpath}"
+    code = Mount(source=tree, target=TREE, read_only=True)
+    return dataclasses.replace(
+        spec, mounts=(*spec.mounts, code), image="", environment=environment
+    ), identity
 
 
 def _checkpoint(request: Request) -> Path | None:

@@ -19,7 +19,12 @@ from launcher.errors import ConfigError
 
 
 def hyperparameters(
-    benchmark: Benchmark, system: System, settings: Settings, *, rehearsal: bool
+    benchmark: Benchmark,
+    system: System,
+    settings: Settings,
+    *,
+    rehearsal: bool,
+    implementation: str = "pytorch",
 ) -> str:
     """Return hyperparameters.yaml for one benchmark on one node.
 
@@ -35,9 +40,8 @@ def hyperparameters(
     environment.filters["tojson"] = json.dumps  # the built-in one escapes for HTML
     name = f"{benchmark.value}.yaml.j2"
     try:
-        return environment.get_template(name).render(
-            _context(benchmark, system, settings, rehearsal=rehearsal)
-        )
+        context = _context(benchmark, system, settings, rehearsal=rehearsal)
+        return environment.get_template(name).render(context, implementation=implementation)
     except jinja2.TemplateError as error:
         place = f"{paths.TEMPLATES / name}"
         raise ConfigError(f"{place}: {error}; restore the template with git.") from error

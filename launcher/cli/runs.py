@@ -54,6 +54,14 @@ def run(
     implementation: Implementation = typer.Option(
         Implementation.PYTORCH, "--implementation", help="Our program, or the patched reference."
     ),
+    reference: str | None = typer.Option(
+        None, "--reference", help="Where the reference comes from, as in `tree`."
+    ),
+    tensorflow_python: Path | None = typer.Option(
+        None,
+        "--tensorflow-python",
+        help="A Python with TensorFlow 2.15.1, for the reference without containers.",
+    ),
     results: Path = typer.Option(Path("results"), "--results", help="Where run sets lie."),
     data: Path | None = typer.Option(None, "--data", help="Prepared data; a rehearsal makes it."),
     checkpoint: Path | None = typer.Option(
@@ -87,6 +95,8 @@ def run(
         preset=preset,
         engine=engine.value if engine else None,
         implementation=implementation.value,
+        reference=reference,
+        tensorflow_python=tensorflow_python,
         data=data,
         checkpoint=checkpoint,
         image=image,
