@@ -24,6 +24,7 @@ COMMANDS: tuple[str, ...] = (
     "workbook",
     "response",
     "data",
+    "presets",
     "score",
     "check",
     "compare",
