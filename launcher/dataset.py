@@ -198,9 +198,11 @@ def quick(root: Path, manifest: Manifest) -> list[Finding]:
         elif found[path] != size:
             text = f"has {found[path]:,} bytes, the manifest says {size:,}; prepare it again"
             findings.append(_finding(root / path, text))
+    read = {split.name for split in manifest.splits}
     for path in sorted(found.keys() - expected.keys()):
-        text = "is not in the manifest; a run would read it, remove it"
-        findings.append(_finding(root / path, text))
+        if path.partition("/")[0] in read:
+            text = "is not in the manifest; a run would read it, remove it"
+            findings.append(_finding(root / path, text))
     return findings + _counts(root, manifest)
 
 

@@ -94,10 +94,12 @@ def test_missing_altered_and_foreign_files_are_named(tmp_path):
     (tmp_path / "train" / "a").unlink()
     (tmp_path / "train" / "b").write_bytes(b"short")
     (tmp_path / "eval" / "z").write_bytes(b"")
+    (tmp_path / "README").write_bytes(b"no run reads this")
     findings = {finding.where: finding.message for finding in dataset.quick(tmp_path, manifest)}
     assert "is missing" in findings[str(tmp_path / "train" / "a")]
     assert "has 5 bytes, the manifest says 21" in findings[str(tmp_path / "train" / "b")]
     assert "not in the manifest" in findings[str(tmp_path / "eval" / "z")]
+    assert len(findings) == 3
     with pytest.raises(ConfigError, match=r"2 more\)"):
         dataset.attest(tmp_path, Benchmark.BERT, rehearsal=True)
 

@@ -102,7 +102,7 @@ def test_the_prose_is_packed_in_rows_the_training_program_reads(topics):
         packed = store.take(range(len(store)))
         packing.check_rows(packed, vocab_size=len(vocabulary))
         assert rows.content(packed) == split.content
-        assert packed["lengths"].sum() > 0.95 * packed["tokens"].size
+        assert packed["lengths"].sum() > 0.85 * packed["tokens"].size
         assert split.samples > 1.5 * len(store)
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import typer
@@ -54,7 +55,7 @@ def prepare(
     ),
 ) -> None:
     """Make a data set from what you downloaded: verified, repacked for fast reading, attested."""
-    from launcher.prepare import sources
+    from launcher.prepare import sources, statistics
     from launcher.prepare.work import Crew
 
     with _progress() as report:
@@ -73,6 +74,9 @@ def prepare(
         )
     for split in manifest.splits:
         typer.echo(f"{split.name}: {split.samples:,} samples in {len(split.files):,} files")
+    for name, value in statistics.describe(manifest)["train"].items():
+        if name in {"sequences_per_row", "padding"}:
+            typer.echo(f"train: {name} {value}")
     typer.echo(f"{data / dataset.NAME}: complete; `launcher data verify --full` reads it all again")
 
 
@@ -160,7 +164,7 @@ def _progress() -> Iterator[Report]:
 
 def line(progress: Progress) -> str:
     """Say how far a step is: items, bytes, rate and time left."""
-    eta = "" if progress.eta_s is None else f", {progress.eta_s / 60:,.1f} min left"
+    eta = "" if progress.eta_s is None else f", {timedelta(seconds=round(progress.eta_s))} left"
     return (
         f"{progress.step}: {progress.done:,} of {progress.total:,}, "
         f"{progress.bytes_done / 1e9:,.2f} of {progress.bytes_total / 1e9:,.2f} GB, "

@@ -1,6 +1,7 @@
 """What `data verify` finds: every flipped byte, by name."""
 
 import json
+import os
 import random
 
 import pytest
@@ -120,3 +121,24 @@ def test_statistics_are_shown_and_drawn(prepared, tmp_path, capsys):
     assert cli.run([*command, "--read-seconds", "0", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["train"]["samples"] > 0
+
+
+def test_preparing_from_the_command_line_shows_progress_and_the_packing(
+    wikipedia_records, tmp_path, capsys
+):
+    command = ["prepare", "--task", "bert", "--source", str(wikipedia_records), "--rehearsal"]
+    assert cli.run([*command, "--data", str(tmp_path / "data"), "--workers", "1"]) == 0
+    shown = capsys.readouterr()
+    assert "train: padding 0." in shown.out
+    assert "pack train: 2 of 2" in shown.err
+    assert cli.run([*command, "--data", str(wikipedia_records), "--workers", "1"]) == 2
+    assert "is not empty and was not begun here" in capsys.readouterr().err
+
+
+def test_a_look_at_data_that_cannot_be_written_is_shown_but_not_kept(prepared, monkeypatch, capsys):
+    monkeypatch.setattr(os, "access", lambda _path, mode, **_more: mode != os.W_OK)
+    assert cli.run(["data", "verify", "--data", str(prepared["resnet"])]) == 0
+    shown = capsys.readouterr()
+    assert "quick look: valid" in shown.out
+    assert "is read-only" in shown.err
+    assert dataset.read(prepared["resnet"])[1] is None
