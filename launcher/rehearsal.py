@@ -27,7 +27,7 @@ VALIDATION_EVERY = 5  # every fifth image of a class
 SEQUENCE_LENGTH = 128
 VOCABULARY_SIZE = 256  # learned in seconds on one core
 DUPLICATES = 1  # the reference's dupe_factor is 10
-SHORT_SHARE = 0.9  # gives lengths as mixed as the real corpus has: half of the maximum on average
+SHORT_SHARE = 0.9  # so that some sequences are short enough to share a row
 EVAL_EVERY = 8  # every eighth topic
 SEED = 12345  # the reference's random_seed
 

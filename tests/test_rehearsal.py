@@ -103,7 +103,7 @@ def test_the_prose_is_packed_in_rows_the_training_program_reads(topics):
         packing.check_rows(packed, vocab_size=len(vocabulary))
         assert rows.content(packed) == split.content
         assert packed["lengths"].sum() > 0.85 * packed["tokens"].size
-        assert split.samples > 1.5 * len(store)
+        assert split.samples > len(store)  # some rows hold several
 
 
 def test_no_pair_of_the_training_text_is_in_the_eval_text(topics):
