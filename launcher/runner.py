@@ -27,7 +27,7 @@ from launcher.engine.base import ContainerSpec, Ended, Engine, Exit
 from launcher.errors import EngineError, HostError, LogError
 from launcher.progress import Board
 from launcher.recovery import Recovery, exit_facts, read_result
-from launcher.store import STDERR, Store, sha256, told
+from launcher.store import STDERR, Store, sha256, told, write_all
 
 SEED = "{seed}"  # stands in the plan's command for each run's own
 RESULTS = "/results"
@@ -261,9 +261,7 @@ def _writer(file: BinaryIO, path: Path) -> Callable[[bytes], None]:
     """Return what writes all bytes it is given, or says in one sentence why it cannot."""
 
     def write(data: bytes) -> None:
-        left = memoryview(data)
         with told(path):
-            while left:
-                left = left[file.write(left) :]
+            write_all(file, data)
 
     return write

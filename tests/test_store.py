@@ -1,5 +1,6 @@
 import errno
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,19 @@ def test_a_full_disk_leaves_no_half_record(begun, monkeypatch):
     monkeypatch.undo()
     begun.append("complete", logs={})
     assert chain(begun).intact
+
+
+def test_a_disk_that_takes_half_a_record_keeps_none_of_it(begun):
+    """A write on a filling disk takes what still fits and says so only by its return value."""
+    path = begun.folder / "ledger.jsonl"
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, limits[1]))
+    try:
+        with pytest.raises(HostError, match="cannot be written"):
+            begun.append("complete", logs={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
