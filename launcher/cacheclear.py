@@ -34,7 +34,7 @@ _WINDOW = 1 << 30  # bytes mapped at a time
 class Proof:
     """What was done about the page cache, and what stayed in it."""
 
-    method: str  # "drop_caches", "fadvise" or "both"
+    method: str  # "drop_caches", "fadvise" or "drop_caches+fadvise"
     data_bytes: int
     resident_before: int  # bytes
     resident_after: int
@@ -57,30 +57,35 @@ class Proof:
         }
 
 
-def clear(roots: Iterable[Path]) -> Proof:
+def clear(roots: Iterable[Path], *, everything: bool) -> Proof:
     """Drop every file below these folders from the page cache and measure what that did.
 
-    What cannot be read or measured is a `problem` of the proof, not an error.
+    `everything` drops the whole machine's cache where we may (root), as the rules' own example
+    does. What cannot be read or measured is a `problem` of the proof, not an error.
     """
-    method = "fadvise"
+    methods = []
     try:
         files = [path for root in roots for path in _files(root)]
         size = sum(path.stat().st_size for path in files)
-        before = sum(resident(path) for path in files)
-        os.sync()  # dirty pages are not dropped
-        if _drop_all():
-            method = "drop_caches"
-        if sum(resident(path) for path in files) > 0:
-            method = "fadvise" if method == "fadvise" else "both"
+        before = after = _resident(files)
+        if everything and _drop_all():
+            methods.append("drop_caches")
+            after = _resident(files)
+        if after or not methods:
+            methods.append("fadvise")
             for path in files:
                 _advise(path)
-        after = sum(resident(path) for path in files)
+            after = _resident(files)
     except OSError as error:
         problem = f"{error.filename or 'mincore'}: {error.strerror}"
-        return Proof(
-            method=method, data_bytes=0, resident_before=0, resident_after=0, problem=problem
-        )
-    return Proof(method=method, data_bytes=size, resident_before=before, resident_after=after)
+        return Proof(method="", data_bytes=0, resident_before=0, resident_after=0, problem=problem)
+    return Proof(
+        method="+".join(methods), data_bytes=size, resident_before=before, resident_after=after
+    )
+
+
+def _resident(files: Iterable[Path]) -> int:
+    return sum(resident(path) for path in files)
 
 
 def resident(path: Path) -> int:
@@ -122,6 +127,9 @@ def _files(root: Path) -> Iterator[Path]:
 
 def _drop_all() -> bool:
     """Drop the whole page cache where we may; say whether that worked."""
+    if not os.access(DROP, os.W_OK):
+        return False
+    os.sync()
     try:
         DROP.write_text("3\n", encoding="ascii")
     except OSError:
@@ -131,4 +139,5 @@ def _drop_all() -> bool:
 
 def _advise(path: Path) -> None:
     with path.open("rb") as file:
+        os.fdatasync(file.fileno())  # dirty pages are not dropped
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -27,6 +27,7 @@ from launcher import (
     pages,
     patchqueue,
     paths,
+    redaction,
     runset,
     tab,
     verify,
@@ -35,9 +36,10 @@ from launcher import (
 from launcher.answer import Answer, Referee
 from launcher.core.benchmark import Benchmark
 from launcher.core.findings import Finding, Severity
-from launcher.core.plan import POLICY, RULESET
+from launcher.core.plan import POLICY, RULESET, Plan
 from launcher.core.system import System
 from launcher.errors import ResponseError
+from launcher.redaction import Key
 from launcher.runset import RunSet
 from launcher.verify import numbers
 from launcher.verify.claims import Verdict
@@ -55,6 +57,7 @@ class Order:
     template: bytes  # the RFP's workbook
     reference: str | None  # where mlcommons/training is; None: overlay alone (drafts only)
     draft: bool
+    redact: Key | None = None
     patches: Path = paths.PATCHES
 
 
@@ -93,8 +96,8 @@ def _require_whole(answer: Answer) -> System:
         raise ResponseError(f"there are no runs of {missing[0]}; the RFP asks for both benchmarks.")
     if answer.system is None:
         raise ResponseError(
-            "these logs come without plan and ledger; a response is built from run sets that "
-            "`launcher run` made. Use `launcher report` or `launcher verify` for other logs."
+            "these logs come without plan and ledger, so nothing says of which system they are; "
+            "name its file with --system, for a --draft. A response needs runs of `launcher run`."
         )
     return answer.system
 
@@ -112,8 +115,11 @@ def stage(
         results = submission / "results" / system.name / benchmark.value
         for number, run in enumerate(runs.scored):
             _copy(run.log_file, results / f"result_{number}.txt")
+        if runs.plan is None:
+            findings.append(_without_ledger(benchmark))
+            continue
         _copy_set(runs, root / package.LEDGER / benchmark.value)
-        _stage_solution(root / package.SOLUTION / benchmark.value, runs)
+        _stage_solution(root / package.SOLUTION / benchmark.value, runs, runs.plan)
     filetree.write_folder(filetree.read_folder(order.patches), root / package.PATCHES)
     _write_json(root / package.CHECK, [_finding(each) for each in answer.findings])
     _write_json(root / package.SCORES, numbers.statement(answer.sets, answer.rcps))
@@ -124,6 +130,8 @@ def stage(
     _write(root / "README.md", _readme("response", answer, system))
     if order.draft:
         _write(root / package.DRAFT, b"A draft to look at. It is not a response.\n")
+    if order.redact is not None:
+        redaction.redact(root, order.redact)
     _write(root / package.MANIFEST, package.manifest(root).encode())
     return [*answer.findings, *findings, *notes]
 
@@ -158,7 +166,8 @@ def _stage_source(
     for path in (paths.ROOT / f"Dockerfile.{benchmark.value}", paths.COMPOSE):
         if path.is_file():
             _copy(path, folder / path.name)
-    _copy(runs.folder / runset.HYPERPARAMETERS, folder / runset.HYPERPARAMETERS)
+    if runs.plan is not None:
+        _copy(runs.folder / runset.HYPERPARAMETERS, folder / runset.HYPERPARAMETERS)
     _write(folder / "README.md", pages.render("implementation-README.md.j2", benchmark=benchmark))
     return findings
 
@@ -172,6 +181,14 @@ def _overlay_only(benchmark: Benchmark) -> Finding:
     )
 
 
+def _without_ledger(benchmark: Benchmark) -> Finding:
+    return Finding(
+        rule="evidence.ledger",
+        where=benchmark.value,
+        message="These logs come without plan and ledger: nothing shows that no run was left out.",
+    )
+
+
 def _copy_set(runs: RunSet, target: Path) -> None:
     """Copy a whole run set: every run and attempt, scored or not."""
     for name, path in package.files(runs.folder):
@@ -179,14 +196,12 @@ def _copy_set(runs: RunSet, target: Path) -> None:
             _copy(path, target / name)
 
 
-def _stage_solution(folder: Path, runs: RunSet) -> None:
-    if runs.plan is None:
-        return
+def _stage_solution(folder: Path, runs: RunSet, plan: Plan) -> None:
     _copy(runs.folder / runset.PLAN, folder / runset.PLAN)
     _copy(runs.folder / runset.HYPERPARAMETERS, folder / runset.HYPERPARAMETERS)
-    if runs.plan.dataset is not None:
-        _write_json(folder / "dataset.json", runs.plan.dataset)
-    _write_json(folder / "image.json", runs.plan.image)
+    if plan.dataset is not None:
+        _write_json(folder / "dataset.json", plan.dataset)
+    _write_json(folder / "image.json", plan.image)
 
 
 def _versions() -> dict[str, str]:
@@ -207,7 +222,7 @@ def _readme(name: str, answer: Answer, system: System) -> bytes:
 
 def _own_verdict(root: Path, referee: Referee, order: Order) -> list[Finding]:
     """Look at the response as its receiver will."""
-    found = verify.verify(root, referee=referee, reference=order.reference)
+    found = verify.verify(root, referee=referee, reference=order.reference, key=order.redact)
     return [
         Finding(rule=f"verify.{claim.name}", where=claim.where, message=claim.message)
         for claim in found.claims

@@ -171,11 +171,6 @@ def test_the_one_own_system_file_is_taken_and_told(monkeypatch, h200):
     assert "the only one" in said
 
 
-def test_the_reference_has_no_service_yet_and_says_which_there_are(tmp_path):
-    with pytest.raises(ConfigError, match="no service 'resnet-reference'; it has bert, resnet"):
-        rehearsed(tmp_path / "set", implementation="reference")
-
-
 def test_a_mount_that_is_gone_is_named_before_the_start(tmp_path):
     made = rehearsed(tmp_path / "set")
     spec = planning.base.from_json(made.plan.container)

@@ -1,5 +1,6 @@
 """`launcher response`: the one file that a proponent hands over."""
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -11,7 +12,7 @@ def register(app: typer.Typer) -> None:
     app.command("response")(response)
 
 
-def response(
+def response(  # noqa: PLR0917 - typer reads the options from here
     results: list[Path] = typer.Argument(
         None, help="Folder(s) with the run sets of one system; results/ when not given."
     ),
@@ -27,30 +28,45 @@ def response(
     draft: bool = typer.Option(
         False, "--draft", help="Build although errors stand; marked as a draft throughout."
     ),
+    system: Path | None = typer.Option(
+        None, "--system", help="System file of logs that come without a plan (drafts only)."
+    ),
+    redact: bool = typer.Option(
+        False, "--redact", help="Replace host names, users and host paths; keeps a key beside it."
+    ),
+    redact_also: list[str] = typer.Option(
+        [], "--redact-also", help="A further text to replace; may be given again."
+    ),
 ) -> None:
     """Build the response: source, patches, logs, ledger, scores, report and filled workbook.
 
     Refuses rehearsals, and anything that its own verification or MLCommons' checkers find wrong.
     """
-    from launcher import answer, check, package
+    from launcher import answer, check, package, redaction, systems
     from launcher import response as responses
-    from launcher.errors import ConfigError
     from launcher.report.form import Format
     from launcher.report.page import render
 
     found = answer.load(results or [Path("results")], check.check)
-    try:
-        template_bytes = template.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{template}: {error.strerror}; give the RFP's workbook.") from error
-    order = responses.Order(template=template_bytes, reference=reference, draft=draft)
-    findings = responses.build(
-        found,
-        order,
-        out,
-        report=functools.partial(render, form=Format.HTML),
-        referee=check.check,
-    )
+    if system is not None:
+        found = dataclasses.replace(found, system=systems.load(system))
+    key = redaction.secrets(found.sets.values(), redact_also) if redact or redact_also else None
+    order = responses.Order(template=_bytes(template), reference=reference, draft=draft, redact=key)
+    page = functools.partial(render, form=Format.HTML)
+    findings = responses.build(found, order, out, report=page, referee=check.check)
     for finding in findings:
         typer.echo(f"{finding.severity.value}: {finding.where}: {finding.message}", err=True)
+    if key is not None:
+        kept = out.with_name(f"{out.name}.redaction-key.json")
+        kept.write_text(key.dumps(), encoding="utf-8")
+        typer.echo(f"{kept}: {len(key.tokens)} names replaced; keep this file, do not hand it over")
     typer.echo(f"{package.sha256(out)}  {out}")
+
+
+def _bytes(template: Path) -> bytes:
+    from launcher.errors import ConfigError
+
+    try:
+        return template.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{template}: {error.strerror}; give the RFP's workbook.") from error

@@ -25,6 +25,9 @@ def verify(
         "--reference",
         help="Clone or archive of mlcommons/training at the pin: compares the modified source.",
     ),
+    redaction_key: Path | None = typer.Option(
+        None, "--redaction-key", help="The proponent's key, to check a redacted response in full."
+    ),
     all_claims: bool = typer.Option(False, "--all", help="Print what agrees, too, claim by claim."),
     as_json: bool = typer.Option(False, "--json", help="Print every claim as JSON."),
 ) -> None:
@@ -32,10 +35,11 @@ def verify(
 
     Exit code 0: nothing differs; 1: something does; 6: the package cannot be read safely.
     """
-    from launcher import check
+    from launcher import check, redaction
     from launcher import verify as verifying
 
-    found = verifying.verify(response, referee=check.check, reference=reference)
+    key = redaction.load(redaction_key) if redaction_key else None
+    found = verifying.verify(response, referee=check.check, reference=reference, key=key)
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2, allow_nan=False))
     else:
