@@ -18,6 +18,7 @@ COMMANDS: tuple[str, ...] = (
     "demo",
     "system",
     "runs",
+    "rcp",
     "images",
     "bundle",
     "report",
