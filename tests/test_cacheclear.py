@@ -21,7 +21,7 @@ def data(tmp_path):
 
 
 def test_clearing_is_measured_before_and_after(data):
-    proof = cacheclear.clear([data])
+    proof = cacheclear.clear([data], everything=True)
     assert proof.data_bytes == 900_000
     assert proof.resident_before == 900_000
     assert proof.resident_after == 0
@@ -30,7 +30,14 @@ def test_clearing_is_measured_before_and_after(data):
 
 def test_without_root_the_files_own_pages_go(data, monkeypatch):
     monkeypatch.setattr(cacheclear, "DROP", data / "nowhere" / "drop_caches")
-    proof = cacheclear.clear([data])
+    proof = cacheclear.clear([data], everything=True)
+    assert proof.method == "fadvise"
+    assert proof.holds
+
+
+def test_the_machines_other_pages_stay_unless_everything_is_asked_for(data, monkeypatch):
+    monkeypatch.setattr(cacheclear, "_drop_all", lambda: pytest.fail("dropped everything"))
+    proof = cacheclear.clear([data], everything=False)
     assert proof.method == "fadvise"
     assert proof.holds
 
@@ -38,7 +45,7 @@ def test_without_root_the_files_own_pages_go(data, monkeypatch):
 def test_pages_that_stay_are_no_proof(data, monkeypatch):
     monkeypatch.setattr(cacheclear, "DROP", data / "nowhere" / "drop_caches")
     monkeypatch.setattr(cacheclear, "_advise", lambda _: None)
-    proof = cacheclear.clear([data])
+    proof = cacheclear.clear([data], everything=True)
     assert not proof.holds
     assert proof.payload()["resident_after_bytes"] == 900_000
     assert proof.payload()["proven"] is False
@@ -58,12 +65,14 @@ def test_what_cannot_be_measured_is_a_problem_not_an_error(data, monkeypatch):
         raise PermissionError(13, "Permission denied", "shard-0")
 
     monkeypatch.setattr(cacheclear, "resident", refuse)
-    proof = cacheclear.clear([data])
+    proof = cacheclear.clear([data], everything=True)
     assert not proof.holds
     assert proof.payload()["problem"] == "shard-0: Permission denied"
 
 
 def test_one_file_can_be_cleared_too(data):
-    proof = cacheclear.clear([data / "train" / "shard-0", data / "train" / "shard-1"])
+    proof = cacheclear.clear(
+        [data / "train" / "shard-0", data / "train" / "shard-1"], everything=False
+    )
     assert proof.data_bytes == 600_000
     assert proof.holds

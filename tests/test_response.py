@@ -1,8 +1,10 @@
+import dataclasses
 import json
 
 import pytest
 
-from launcher import answer, filetree, package, patchqueue, response, unpack, verify
+from launcher import answer, check, filetree, package, patchqueue, response, unpack, verify
+from launcher.core import system
 from launcher.core.benchmark import Benchmark
 from launcher.core.findings import valid
 from launcher.errors import ConfigError, LogError, ResponseError
@@ -157,3 +159,22 @@ def test_an_empty_folder_is_no_answer(tmp_path):
 )
 def test_a_submitter_becomes_a_folder_name_that_the_checkers_accept(text, name):
     assert response.slug(text) == name
+
+
+def test_published_logs_make_a_draft_whose_numbers_are_the_published_ones(template, tmp_path):
+    folder = ROOT.parent / "shared/published-results/v4.0/NVIDIA"
+    if not folder.is_dir():
+        pytest.skip(f"the published results are not at {folder}")
+    found = answer.load([folder], check.check)
+    found = dataclasses.replace(found, system=system.parse("h200", recorded.SYSTEM))
+    order = response.Order(template=template, reference=None, draft=True)
+    root = tmp_path / "response"
+    findings = response.stage(found, found.system, order, root, report=page)
+    assert "evidence.ledger" in {finding.rule for finding in findings}
+    looked = verify.verify(root, referee=check.check)
+    assert looked.scores.raw.value == pytest.approx(2.334328, abs=1e-6)
+    assert looked.scores.normalised.value == pytest.approx(2.331813, abs=1e-6)
+    told = {claim.name: claim.verdict for claim in looked.claims}
+    assert told["ledger"] is Verdict.CANNOT_TELL
+    assert told["score.normalised"] is Verdict.AGREES
+    assert {name for name, verdict in told.items() if verdict is Verdict.DIFFERS} == {"draft"}

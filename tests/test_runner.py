@@ -99,7 +99,7 @@ def test_the_log_is_the_launchers_head_and_then_stdout_byte_for_byte(tmp_path):
 
 
 def test_a_cleared_cache_is_logged_only_with_its_proof(tmp_path, monkeypatch):
-    def proof(_):
+    def proof(_, **__):
         return cacheclear.Proof(
             method="fadvise", data_bytes=1000, resident_before=900, resident_after=after
         )
@@ -118,7 +118,7 @@ def test_a_cleared_cache_is_logged_only_with_its_proof(tmp_path, monkeypatch):
 def test_a_real_run_without_that_proof_does_not_start(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "launcher.runner.cacheclear.clear",
-        lambda _: cacheclear.Proof(
+        lambda *_, **__: cacheclear.Proof(
             method="fadvise", data_bytes=1000, resident_before=900, resident_after=900
         ),
     )
