@@ -45,7 +45,7 @@ def prepare(options: wikipedia.Options, wikiextractor: Path | None) -> Manifest:
     source = find(options.source)
     if source is None:
         raise ConfigError(f"{options.source}: holds no dump and no extracted text; add one.")
-    place = options.crew.root.absolute().with_name(f"{options.crew.root.name}.text")
+    place = work.text_place(options.crew.root)
     crew = dataclasses.replace(options.crew, root=place)
     vocabulary = wikipedia.find_vocabulary(options, text=True)
     chain = Chain(scripts=wikipedia.patched(options), place=place, rehearsal=options.rehearsal)

@@ -1,5 +1,6 @@
 """What a user asks -> the preparation that fits what lies in the source folder."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from launcher import dataset
 from launcher.core.benchmark import Benchmark
 from launcher.dataset import Manifest
 from launcher.errors import ConfigError, HostError
-from launcher.prepare.work import STATE, Crew
+from launcher.prepare.work import STATE, Crew, text_place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +33,8 @@ def prepare(benchmark: Benchmark, request: Request) -> Manifest:
     root = request.crew.root
     if not request.source.is_dir():
         raise ConfigError(f"--source {request.source}: is not a directory; give the downloads'.")
-    if (root / dataset.NAME).exists() and not (root / STATE).exists():
-        manifest, _ = dataset.read(root)
-        if manifest.benchmark is not benchmark:
-            raise ConfigError(
-                f"{root}: holds {manifest.benchmark.value} data; give another --data directory."
-            )
-        return manifest
+    if (root / dataset.NAME).exists():  # it is written last
+        return _complete(benchmark, root)
     _refuse_foreign(root)
     try:
         return _resnet(request) if benchmark is Benchmark.RESNET else _bert(request)
@@ -47,6 +43,19 @@ def prepare(benchmark: Benchmark, request: Request) -> Manifest:
             f"preparing data needs {error.name}, which is not installed; "
             "run `pip install 'gp2bm-mlperf-launcher[data]'`."
         ) from error
+
+
+def _complete(benchmark: Benchmark, root: Path) -> Manifest:
+    """Return a complete set's manifest; sweep up what a kill after its last step left."""
+    manifest, _ = dataset.read(root)
+    if manifest.benchmark is not benchmark:
+        raise ConfigError(
+            f"{root}: holds {manifest.benchmark.value} data; give another --data directory."
+        )
+    shutil.rmtree(root / STATE, ignore_errors=True)
+    if (text_place(root) / STATE).is_dir():
+        shutil.rmtree(text_place(root))
+    return manifest
 
 
 def _refuse_foreign(root: Path) -> None:

@@ -79,7 +79,7 @@ def prepare(options: Options) -> Manifest:
     size = sum(path.stat().st_size for path in (*found.parts, found.evaluation))
     factor = ROWS_PER_TEXT_BYTE if found.text else ROWS_PER_RECORD_BYTE
     staged = STAGED_TEXT_BYTES * options.crew.workers if found.text and not options.rehearsal else 0
-    with work.claimed(options.crew.root, _identity(options, found)):
+    with work.claimed(options.crew.root, _identity(options, found, vocabulary)):
         work.require_space(options.crew.root, int(size * factor + staged), "the packed data set")
         checked = _check(options, found)
         manifest = _convert(options, found, vocabulary, checked)
@@ -132,10 +132,14 @@ def find_vocabulary(options: Options, *, text: bool) -> Path | None:
     return path
 
 
-def _identity(options: Options, found: Found) -> dict[str, Any]:
+def _identity(options: Options, found: Found, vocabulary: Path | None) -> dict[str, Any]:
     """Return what makes two starts the same work: names and sizes of what goes in."""
-    inputs = {path.name: path.stat().st_size for path in (*found.parts, found.evaluation)}
-    return {"benchmark": "bert", "rehearsal": options.rehearsal, "inputs": inputs}
+    return {
+        "benchmark": "bert",
+        "rehearsal": options.rehearsal,
+        "inputs": {path.name: path.stat().st_size for path in (*found.parts, found.evaluation)},
+        "vocabulary": dataset.digest_file(vocabulary) if vocabulary else None,
+    }
 
 
 def _check(options: Options, found: Found) -> dict[str, Any]:

@@ -58,12 +58,14 @@ Build = Callable[[Unit, Path], Receipt]  # writes below the staging folder it is
 
 
 def require_space(root: Path, needed_bytes: int, what: str) -> None:
-    """Raise HostError, with the figures, when the work cannot fit."""
+    """Raise HostError, with the figures, when what is still to be made cannot fit."""
     place = next(path for path in (root, *root.parents) if path.exists())
     free = shutil.disk_usage(place).free
-    if free < needed_bytes:
+    there = sum(path.lstat().st_size for path in root.rglob("*") if path.is_file())
+    if free + there < needed_bytes:
+        missing = (needed_bytes - there) / 1e9
         raise HostError(
-            f"{root}: {what} needs {needed_bytes / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; "
+            f"{root}: {what} needs {missing:,.1f} GB more and {free / 1e9:,.1f} GB are free; "
             "free some or give another --data."
         )
 
@@ -120,6 +122,11 @@ class Crew:
     root: Path
     workers: int = 1
     report: Report = silent
+
+
+def text_place(root: Path) -> Path:
+    """Return where the text of a dump lies while it is made into the data set at `root`."""
+    return root.absolute().with_name(f"{root.name}.text")
 
 
 def bounded(crew: Crew, bytes_per_worker: int) -> Crew:

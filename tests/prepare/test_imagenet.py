@@ -184,7 +184,7 @@ def test_too_little_space_is_said_with_figures_before_anything_is_written(
 ):
     source = miniature("folders", tmp_path / "source")
     monkeypatch.setattr(work.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
-    with pytest.raises(HostError, match=r"needs 0\.0 GB and 0\.0 GB are free"):
+    with pytest.raises(HostError, match=r"needs 0\.0 GB more and 0\.0 GB are free"):
         prepare(source, tmp_path / "data")
     assert not list((tmp_path / "data").rglob("*.tar"))
 

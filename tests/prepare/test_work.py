@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from launcher import dataset
+from launcher.core.benchmark import Benchmark
 from launcher.errors import ConfigError
-from launcher.prepare import wikipedia, work
+from launcher.prepare import sources, wikipedia, work
 from launcher.prepare.progress import Meter, Progress
 from launcher.prepare.work import Crew, Receipt, Unit
 
@@ -89,7 +90,7 @@ PARENT = """
 import sys
 sys.path.insert(0, sys.argv[2])
 import test_work
-from launcher.prepare import wikipedia, work
+from launcher.prepare import sources, wikipedia, work
 units = [work.Unit(name=name, bytes=1, arguments=60) for name in "ab"]
 root = test_work.Path(sys.argv[1])
 if __name__ == "__main__":
@@ -215,3 +216,23 @@ def test_workers_are_bounded_by_the_memory_that_is_free(tmp_path, monkeypatch):
     assert work.bounded(crew, 4_000_000_000).workers == 2
     assert work.bounded(crew, 1_000_000_000).workers == 8
     assert work.bounded(crew, 40_000_000_000).workers == 1
+
+
+def test_what_is_already_made_needs_no_space_again(tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 500})()
+    monkeypatch.setattr(work.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(work.HostError, match="set needs"):
+        work.require_space(tmp_path, 1000, "the set")
+    (tmp_path / "half").write_bytes(bytes(600))
+    work.require_space(tmp_path, 1000, "the set")
+
+
+def test_what_a_kill_after_the_last_step_left_is_swept_up(prepared):
+    root = prepared["bert"]
+    leftovers = (root / work.STATE / "receipts", work.text_place(root) / work.STATE)
+    for leftover in leftovers:
+        leftover.mkdir(parents=True)
+    request = sources.Request(source=root, crew=Crew(root=root), rehearsal=True)
+    assert sources.prepare(Benchmark.BERT, request) == dataset.read(root)[0]
+    assert not (root / work.STATE).exists()
+    assert not work.text_place(root).exists()
