@@ -10,6 +10,7 @@ our range loop for ever on crafted ones (CVE-2024-6232, CVE-2025-8194).
 
 import gzip
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -37,7 +38,11 @@ _KINDS = {
     b"6": "a named pipe",
     b"S": "a sparse file",
 }
-_BROKEN = (zlib.error, EOFError, gzip.BadGzipFile, zstandard.ZstdError, zipfile.BadZipFile)
+# What the libraries were seen to raise on damaged archives.
+_BROKEN = (
+    *(zlib.error, gzip.BadGzipFile, zstandard.ZstdError, zipfile.BadZipFile, struct.error),
+    *(EOFError, NotImplementedError, RuntimeError, OverflowError, ValueError),
+)
 
 
 class Readable(Protocol):

@@ -7,6 +7,7 @@ side hands it files from strangers.
 """
 
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
@@ -23,6 +24,12 @@ MAX_TEXT = 32_767  # characters in one cell, Excel's own limit
 
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _LINK = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+
+# What zipfile was seen to raise on damaged files.
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
+    *(NotImplementedError, RuntimeError, OverflowError, ValueError),
+)
 
 Value = str | float | None
 
@@ -86,7 +93,7 @@ def _parts(workbook: bytes) -> dict[str, bytes]:
                     " this is not the RFP's template."
                 )
             return {info.filename: archive.read(info) for info in infos}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise ConfigError(f"the workbook cannot be unpacked ({error}); is it an .xlsx?") from error
 
 

@@ -1,6 +1,8 @@
+import contextlib
 import gzip
 import io
 import os
+import random
 import socket
 import tarfile
 import zipfile
@@ -325,3 +327,19 @@ def test_a_folder_with_too_much_is_refused(tmp_path):
         unpack.check_folder(tmp_path, unpack.Limits(total_bytes=250))
     with pytest.raises(ResponseError, match="more than"):
         unpack.check_folder(tmp_path, unpack.Limits(members=2))
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress, None])
+def test_a_damaged_archive_is_refused_and_never_raises_anything_else(tmp_path, pack):
+    whole = zipped(*FILES.items()) if pack is None else pack(tar(*GOOD))
+    draw = random.Random(3)  # noqa: S311 - a test repeats itself on purpose
+    for number in range(300):
+        data = bytearray(whole)
+        for _ in range(draw.randint(1, 6)):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        package, into = tmp_path / "package", tmp_path / str(number)
+        package.write_bytes(bytes(data[: draw.randint(1, len(data))]))
+        into.mkdir()
+        with contextlib.suppress(ResponseError):
+            unpack.unpack(package, into, SMALL)
+    assert {path.name for path in tmp_path.iterdir()} == {"package", *map(str, range(300))}

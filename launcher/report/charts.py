@@ -83,13 +83,14 @@ def accuracy(runs: Sequence[Series], target: float, name: str) -> str:
         for run in runs:
             colour, dash, width = _LINE[run.kind]
             axes.plot(run.x, run.y, dash, color=colour, linewidth=width, alpha=0.85)
+            axes.plot(run.x[-1:], run.y[-1:], "o", color=colour, markersize=4)
         axes.axhline(target, color=GOOD, linewidth=1.2)
         axes.annotate(f"target {target:g}", (0.01, target), xycoords=("axes fraction", "data"),
                       va="bottom", color=GOOD, fontsize=10)  # fmt: skip
         values = [value for run in runs for value in run.y]
         if values:
-            low = max(min(values), target * 0.6)
-            axes.set_ylim(low - 0.02 * target, max(*values, target) + 0.04 * target)
+            low = max(min(*values, target), target * 0.6)
+            axes.set_ylim(low - 0.02 * target, min(max(*values, target) + 0.05 * target, 1.0))
         axes.set_xlabel("minutes since run_start")
         axes.set_ylabel(name)
 

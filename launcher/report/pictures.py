@@ -145,7 +145,9 @@ def _samples(path: Path) -> Iterator[tuple[float, float]]:
         for _, line in zip(range(MAX_TELEMETRY), lines, strict=False):
             try:
                 sample = json.loads(line)
-                watts = sum(float(gpu["power_w"]) for gpu in sample["gpus"])
-                yield float(sample["time_ms"]), watts
+                watts = [float(gpu["power_w"]) for gpu in sample["gpus"]]
+                time_ms = float(sample["time_ms"])
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue
+            if watts:
+                yield time_ms, sum(watts)
