@@ -49,6 +49,9 @@ def prepare(
     wikiextractor: Path | None = typer.Option(
         None, help="bert from a dump: WikiExtractor.py of commit 3162bb6c."
     ),
+    wikiextractor_python: str | None = typer.Option(
+        None, help="bert from a dump: a Python 3.6 to 3.10, which WikiExtractor needs."
+    ),
     workers: int | None = WORKERS,
     rehearsal: bool = typer.Option(
         False, "--rehearsal", help="Take any part of the data set; no real run accepts the result."
@@ -69,6 +72,7 @@ def prepare(
                 tensorflow_python=tensorflow_python,
                 tree=tree,
                 wikiextractor=wikiextractor,
+                wikiextractor_python=wikiextractor_python,
                 rehearsal=rehearsal,
             ),
         )

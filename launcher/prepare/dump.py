@@ -37,7 +37,15 @@ def find(source: Path) -> Path | None:
     return source / "text" if any(source.glob(PATTERN)) else None
 
 
-def prepare(options: wikipedia.Options, wikiextractor: Path | None) -> Manifest:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extractor:
+    """WikiExtractor, which the user gets; its regular expressions need Python 3.10 or older."""
+
+    program: Path | None
+    python: str | None
+
+
+def prepare(options: wikipedia.Options, extractor: Extractor) -> Manifest:
     """Run the whole chain beside the data directory, pack its text, then remove the text.
 
     Raises ConfigError on a source or tool that does not fit, HostError when a script fails.
@@ -50,7 +58,7 @@ def prepare(options: wikipedia.Options, wikiextractor: Path | None) -> Manifest:
     vocabulary = wikipedia.find_vocabulary(options, text=True)
     chain = Chain(scripts=wikipedia.patched(options), place=place, rehearsal=options.rehearsal)
     with work.claimed(place, {"dump": str(source.absolute())}):
-        _provide_text(source, wikiextractor, chain, crew)
+        _provide_text(source, extractor, chain, crew)
         folders = sorted(path for path in (place / "text").iterdir() if path.is_dir())
         units = [
             Unit(name=folder.name, bytes=sum(p.stat().st_size for p in folder.glob("wiki_??")))
@@ -77,7 +85,7 @@ class Chain:
     rehearsal: bool
 
 
-def _provide_text(source: Path, wikiextractor: Path | None, chain: Chain, crew: Crew) -> None:
+def _provide_text(source: Path, extractor: Extractor, chain: Chain, crew: Crew) -> None:
     """Make `text/` from a dump, or from links to text that was extracted before."""
     if source.is_dir():
         for path in source.glob(PATTERN.removeprefix("text/")):
@@ -86,17 +94,19 @@ def _provide_text(source: Path, wikiextractor: Path | None, chain: Chain, crew: 
             link.unlink(missing_ok=True)
             link.symlink_to(path.absolute())
         return
+    program = extractor.program
+    if program is None or not program.is_file() or extractor.python is None:
+        raise ConfigError(
+            f"--wikiextractor {program}: a dump is extracted by WikiExtractor.py of "
+            "attardi/wikiextractor, commit 3162bb6c; name it, and a Python 3.6 to 3.10 with "
+            "--wikiextractor-python."
+        )
     size = source.stat().st_size
     work.require_space(crew.root, int(size * TEXT_PER_DUMP_BYTE[source.suffix]), "extracted text")
     if (expected := PUBLISHED_MD5.get(source.name)) and not chain.rehearsal:
         download = Unit(name="md5/dump", bytes=size, arguments=(source, expected))
         work.run("check downloads", [download], work.verify_download, crew)
-    if wikiextractor is None or not wikiextractor.is_file():
-        raise ConfigError(
-            f"--wikiextractor {wikiextractor}: a dump is extracted by WikiExtractor.py of "
-            "attardi/wikiextractor, commit 3162bb6c; get it and name it."
-        )
-    command = (chain.scripts.python, str(wikiextractor.absolute()), "-q", str(source.absolute()))
+    command = (extractor.python, str(program.absolute()), "-q", str(source.absolute()))
     unit = Unit(name="extract", bytes=size, arguments=command)
     work.run("extract", [unit], functools.partial(extract, chain), crew)
 

@@ -22,6 +22,7 @@ class Request:
     tensorflow_python: str | None = None
     tree: Path | None = None
     wikiextractor: Path | None = None
+    wikiextractor_python: str | None = None
     rehearsal: bool = False
 
 
@@ -89,4 +90,5 @@ def _bert(request: Request) -> Manifest:
     )
     if dump.find(request.source) is None:
         return wikipedia.prepare(options)
-    return dump.prepare(options, request.wikiextractor)
+    extractor = dump.Extractor(program=request.wikiextractor, python=request.wikiextractor_python)
+    return dump.prepare(options, extractor)

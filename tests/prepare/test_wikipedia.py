@@ -152,3 +152,29 @@ def test_a_complete_set_is_left_alone_and_a_foreign_directory_is_refused(
     (data / dataset.NAME).unlink()
     with pytest.raises(ConfigError, match="is not empty and was not begun here"):
         sources.prepare(Benchmark.BERT, request)
+
+
+def test_a_dump_without_its_extractor_is_refused_before_anything_is_read(text, tmp_path):
+    (tmp_path / "tree" / scripts.FOLDER).mkdir(parents=True)
+    (text / "part-00000-of-00500").unlink()
+    (text / "enwiki-20200101-pages-articles-multistream.xml.bz2").write_bytes(b"BZh9")
+    given = options(
+        text, tmp_path / "data", tree=tmp_path / "tree", tensorflow_python="python-tensorflow"
+    )
+    with pytest.raises(ConfigError, match=r"WikiExtractor\.py of .* commit 3162bb6c"):
+        dump.prepare(given, dump.Extractor(program=None, python=None))
+    assert not (tmp_path / "data").exists()
+
+
+def test_extracted_text_is_linked_and_left_as_it_is(tmp_path):
+    raw = tmp_path / "source" / "text" / "AA" / "wiki_00"
+    raw.parent.mkdir(parents=True)
+    raw.write_text("<doc>")
+    chain = dump.Chain(
+        scripts=scripts.Scripts(folder=tmp_path, python="python3"), place=tmp_path, rehearsal=True
+    )
+    extractor = dump.Extractor(program=None, python=None)
+    crew = Crew(root=tmp_path / "place")
+    for _ in range(2):  # a second start finds the links
+        dump._provide_text(raw.parent.parent, extractor, chain, crew)
+    assert (tmp_path / "place" / "text" / "AA" / "wiki_00").resolve() == raw
