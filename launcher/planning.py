@@ -7,15 +7,13 @@ sentence. It freezes nothing: the caller writes the plan.
 import dataclasses
 import hashlib
 import os
-import secrets
-import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from launcher import (
     __version__,
+    containers,
     dataset,
     detect,
     host,
@@ -25,42 +23,19 @@ from launcher import (
     rehearsal,
     render,
     systems,
-    tensorflow,
 )
 from launcher.core.benchmark import Benchmark
 from launcher.core.plan import Plan
 from launcher.core.presets import Purpose
 from launcher.core.settings import Settings
 from launcher.core.system import Choice, System
-from launcher.engine import base, compose
-from launcher.engine.base import LABEL, ContainerSpec, Engine, Mount
-from launcher.engine.process import ProcessEngine
-from launcher.errors import ConfigError, EngineError, HostError
-from launcher.runner import SEED
+from launcher.engine import base
+from launcher.engine.base import ContainerSpec, Engine
+from launcher.errors import ConfigError, HostError
+from launcher.request import Request
 from launcher.store import now
 
-TREE = "/workspace/training"
-NOTE = 300  # characters of an error that a note quotes
 SEED_BITS = 31  # fits every framework's seed, and a signed 32-bit integer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What the user asked for."""
-
-    benchmark: Benchmark
-    seeds: int
-    rehearsal: bool = False
-    system: Path | None = None
-    preset: str | None = None
-    engine: str | None = None  # "docker", "process"; None: chosen
-    implementation: str = "pytorch"
-    reference: str | None = None  # where the reference comes from
-    tensorflow_python: Path | None = None  # runs the reference without a container
-    data: Path | None = None
-    checkpoint: Path | None = None
-    image: str | None = None
-    allow_stale_image: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +47,6 @@ class Draft:
     settings: Settings
     engine: Engine
     notes: tuple[str, ...]  # choices made for the user, and warnings
-
-
-@dataclass(slots=True)
-class _Notes:
-    said: list[str] = field(default_factory=list)
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
 
 
 def run_set(results: Path, system: str, benchmark: Benchmark, *, rehearsal: bool) -> Path:
@@ -123,13 +90,11 @@ def choose_system(request: Request) -> tuple[Path, System, str]:
 
 def draft(request: Request, place: Path, system: System, folder: Path) -> Draft:
     """Check everything and return the plan for a new run set in `folder`."""
-    notes = _Notes()
     _refuse_placeholders(place, system, request)
     settings = systems.settings(
         place, _with_preset(system, request), request.benchmark, rehearsal=request.rehearsal
     )
-    for warning in settings.warnings:
-        notes.say(f"warning: {warning}")
+    notes = [f"warning: {warning}" for warning in settings.warnings]
     data, checkpoint = _data(request), _checkpoint(request)
     attested = dataset.attest(data, request.benchmark, rehearsal=request.rehearsal)
     text = render.hyperparameters(
@@ -139,13 +104,13 @@ def draft(request: Request, place: Path, system: System, folder: Path) -> Draft:
         rehearsal=request.rehearsal,
         implementation=request.implementation,
     )
-    spec = _spec(request, system, data, checkpoint, folder)
-    engine, image, stale = _engine(request, spec, notes)
+    spec = containers.spec(request, system, data, checkpoint, folder)
+    engine, image, stale = containers.choose(request, spec, notes.append)
     source: dict[str, Any] = {"pin": reference.load().commit}
     source["patches_sha256"] = patchqueue.digest(request.benchmark).sha256
     source["overlay_only"] = image is None and request.implementation == "pytorch"
     if image is None:
-        spec, source["tree"] = _with_tree(spec, request)
+        spec, source["tree"] = containers.with_tree(spec, request)
     else:
         spec = dataclasses.replace(spec, image=str(image["id"]))  # a name may move, this cannot
     check(engine, spec, folder, system.accelerators.count)
@@ -173,7 +138,7 @@ def draft(request: Request, place: Path, system: System, folder: Path) -> Draft:
         stale_image=stale,
     )
     return Draft(
-        plan=plan, hyperparameters=text, settings=settings, engine=engine, notes=tuple(notes.said)
+        plan=plan, hyperparameters=text, settings=settings, engine=engine, notes=tuple(notes)
     )
 
 
@@ -193,17 +158,6 @@ def check(engine: Engine, spec: ContainerSpec, folder: Path, accelerators: int) 
         if not mount.source.exists():
             raise ConfigError(f"{mount.source} (for {mount.target}) does not exist; name another.")
     engine.check(dataclasses.replace(spec, mounts=brought), accelerators=accelerators)
-
-
-def engine_of(plan: Plan) -> Engine:
-    """Return the engine a frozen plan was made for."""
-    return ProcessEngine() if plan.engine == ProcessEngine.name else _docker()
-
-
-def _docker() -> Engine:
-    from launcher.engine.docker import DockerEngine  # noqa: PLC0415 - rehearsals need no SDK
-
-    return DockerEngine()
 
 
 def _refuse_placeholders(place: Path, system: System, request: Request) -> None:
@@ -242,23 +196,6 @@ def _data(request: Request) -> Path:
     )
 
 
-def _with_tree(spec: ContainerSpec, request: Request) -> tuple[ContainerSpec, str]:
-    """Return a spec that needs no image: the source tree is mounted; and the tree's id."""
-    environment = dict(spec.environment)
-    if request.implementation == "pytorch":
-        tree = paths.BUILD / "overlay" / request.benchmark.value
-        identity = patchqueue.materialise_overlay(request.benchmark, tree)
-    else:
-        tree = paths.BUILD / "reference" / request.benchmark.value
-        python = tensorflow.python(request.tensorflow_python)
-        identity = patchqueue.materialise(request.benchmark, tree, place=request.reference)
-        environment["PATH"] = f"{python.parent}:{os.defpath}"
-    code = Mount(source=tree, target=TREE, read_only=True)
-    return dataclasses.replace(
-        spec, mounts=(*spec.mounts, code), image="", environment=environment
-    ), identity
-
-
 def _checkpoint(request: Request) -> Path | None:
     if request.benchmark is not Benchmark.BERT:
         if request.checkpoint is not None:
@@ -275,85 +212,3 @@ def _checkpoint(request: Request) -> Path | None:
         "--checkpoint is missing; name the directory of BERT's initial checkpoint "
         "(model.safetensors)."
     )
-
-
-def _spec(
-    request: Request, system: System, data: Path, checkpoint: Path | None, folder: Path
-) -> ContainerSpec:
-    """Return the container that all runs share; seed, results and name differ by run."""
-    service = request.benchmark.value
-    if request.implementation != "pytorch":
-        service += f"-{request.implementation}"
-    place = folder.resolve()
-    variables = {
-        "GP2BM_SEED": SEED,
-        "GP2BM_DATA": str(data),
-        "GP2BM_RESULTS": str(place),
-        "GP2BM_HYPERPARAMETERS": str(place / "hyperparameters.yaml"),
-        "GP2BM_USER": f"{os.getuid()}:{os.getgid()}",
-        **({"GP2BM_CHECKPOINT": str(checkpoint)} if checkpoint else {}),
-        **({"GP2BM_IMAGE": request.image} if request.image else {}),
-    }
-    spec = compose.load(paths.COMPOSE, service, variables)
-    if checkpoint is None:
-        spec = _without(spec, "/checkpoint")
-    if not system.accelerators.count:
-        spec = _for_cpu(spec)
-    identity = secrets.token_hex(4)
-    kind = "rehearsal-" if request.rehearsal else ""
-    return dataclasses.replace(
-        spec,
-        name=f"gp2bm-{kind}{request.benchmark.value}-{identity}",
-        labels={**spec.labels, LABEL: identity},
-    )
-
-
-def _without(spec: ContainerSpec, target: str) -> ContainerSpec:
-    """Drop a mount and the option that names it."""
-    command = list(spec.command)
-    if target in command:
-        place = command.index(target)
-        del command[place - 1 : place + 1]
-    mounts = tuple(mount for mount in spec.mounts if mount.target != target)
-    return dataclasses.replace(spec, command=tuple(command), mounts=mounts)
-
-
-def _for_cpu(spec: ContainerSpec) -> ContainerSpec:
-    """Ask for no GPUs, nor for limits that only GPUs need and a confined engine may not raise."""
-    kept = {name: spec.ulimits[name] for name in ("stack",) if name in spec.ulimits}
-    return dataclasses.replace(spec, all_gpus=False, ulimits=kept)
-
-
-def _engine(
-    request: Request, spec: ContainerSpec, notes: _Notes
-) -> tuple[Engine, Mapping[str, Any] | None, bool]:
-    """Return the engine, the image (None for the process engine) and whether it is stale."""
-    if request.engine == ProcessEngine.name:
-        if not request.rehearsal:
-            raise ConfigError("--engine process is for rehearsals; a real run needs containers.")
-        return ProcessEngine(), None, False
-    try:
-        engine = _docker()
-        image, stale = _image(request, spec)
-    except EngineError as error:
-        if request.engine is not None or not request.rehearsal:
-            raise
-        reason = textwrap.shorten(str(error), NOTE, placeholder=" ...")
-        notes.say(f"engine: process, without containers, because {reason}")
-        return ProcessEngine(), None, False
-    if request.engine is None:
-        notes.say(f"engine: docker, image {spec.image}.")
-    return engine, image, stale
-
-
-def _image(request: Request, spec: ContainerSpec) -> tuple[Mapping[str, Any], bool]:
-    from launcher import images  # noqa: PLC0415 - rehearsals without containers need no SDK
-
-    image, differences = images.check(
-        spec.image,
-        request.benchmark,
-        request.implementation,
-        rehearsal=request.rehearsal,
-        allow_stale=request.allow_stale_image,
-    )
-    return image.facts(), bool(differences)

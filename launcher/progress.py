@@ -4,7 +4,7 @@ It reads the bytes that pass by and prints; it decides nothing and keeps nothing
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from rich.table import Table
 from launcher.core import keys
 from launcher.core.benchmark import Benchmark
 from launcher.core.mllog import Event, Reader
-from launcher.core.result import Builder, Result
+from launcher.core.result import Result, Status
 
 SHOWN = keys.ALL | {"tracked_stats"}
 COLUMNS = ("run", "seed", "state", "progress", "accuracy", "target", "per second", "elapsed", "ETA")
@@ -36,7 +36,6 @@ class Row:
     elapsed_s: float | None = None
     eta_s: float | None = None
     _reader: Reader = field(default_factory=lambda: Reader(SHOWN))
-    _builder: Builder | None = None
     _started: float | None = None  # monotonic: when run_start was seen
 
     def feed(self, data: bytes) -> bool:
@@ -102,9 +101,32 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-def table(title: str, rows: Iterable[Row]) -> Table:
+def remaining_s(rows: Iterable[Row]) -> float | None:
+    """Return how long the set will still take, by the runs that are done; None while none is."""
+    done, left, current = [], 0, 0.0
+    for row in rows:
+        if row.state in (Status.SUCCESS.value, Status.ABORTED.value) and row.elapsed_s:
+            done.append(row.elapsed_s)
+        elif row.state == "planned":
+            left += 1
+        else:
+            current += row.eta_s or 0.0
+    if not done or not (left or current):
+        return None
+    return current + left * sum(done) / len(done)
+
+
+def expected_progress(rows: Iterable[Row]) -> float | None:
+    """Return the mean epochs or samples at which this set's runs converged; None while none did."""
+    reached = [row.progress for row in rows if row.state == Status.SUCCESS.value and row.progress]
+    return sum(reached) / len(reached) if reached else None
+
+
+def table(title: str, rows: Sequence[Row]) -> Table:
     """Return the rows as a table for a terminal."""
-    shown = Table(title=title, title_justify="left")
+    left = remaining_s(rows)
+    caption = None if left is None else f"about {duration(left)} of training to go"
+    shown = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for name in COLUMNS:
         shown.add_column(name, justify="left" if name == "state" else "right")
     for row in rows:
@@ -163,12 +185,13 @@ class Board:
     def _tell(self, row: Row) -> None:
         if self._live is not None:
             return
-        row.tick(self._expected)
+        row.tick(self._expected or expected_progress(self.rows))
         names = ("run", "seed", "", "", "accuracy", "of", "per second", "after", "ETA")
         pairs = zip(names, row.cells(), strict=True)
         self.say("  ".join(f"{name} {cell}".strip() for name, cell in pairs if cell))
 
     def _table(self) -> Table:
+        expected = self._expected or expected_progress(self.rows)
         for row in self.rows:
-            row.tick(self._expected)
+            row.tick(expected)
         return table(self._title, self.rows)

@@ -4,23 +4,24 @@ The one road that `launcher run` takes; it prints nothing but through the board 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from launcher import planning, runset
+from launcher import containers, planning, runset
 from launcher.core import presets
 from launcher.core.plan import Plan
 from launcher.core.result import Result, Status
 from launcher.engine import base
 from launcher.engine.base import Engine
 from launcher.errors import ConfigError
-from launcher.planning import Draft, Request
+from launcher.planning import Draft
 from launcher.progress import Board, Row
 from launcher.recovery import read_result
+from launcher.request import Request
 from launcher.runner import Limits, Outcome, Runner, Stop
 from launcher.store import Store
 
@@ -115,8 +116,30 @@ def rows(store: Store, plan: Plan) -> list[Row]:
     return found
 
 
+def standing(folder: Path, plan: Plan, shown: Sequence[Row]) -> dict[str, Any]:
+    """Return how a run set stands, at work or not, as plain values."""
+    return {
+        "folder": str(folder),
+        "benchmark": plan.benchmark.value,
+        "rehearsal": plan.rehearsal,
+        "engine": plan.engine,
+        "runs": [
+            {
+                "run": row.number,
+                "seed": row.seed,
+                "state": row.state,
+                "progress": row.progress,
+                "accuracy": row.accuracy,
+                "target": row.target,
+                "elapsed_s": row.elapsed_s,
+            }
+            for row in shown
+        ],
+    }
+
+
 def summary(ended: Ended) -> dict[str, Any]:
-    """Return how a run set stands, as plain values."""
+    """Return how a session ended, as plain values."""
     return {
         "folder": str(ended.folder),
         "benchmark": ended.plan.benchmark.value,
@@ -154,7 +177,7 @@ def _continued(request: Request, plan: Plan, folder: Path, say: Callable[[str], 
                 "changes; ask for that, or start another set with --results."
             )
     say(f"{folder}: continuing the plan of {plan.created}.")
-    engine = planning.engine_of(plan)
+    engine = containers.engine_of(plan)
     spec = base.from_json(plan.container)
     count = plan.system.get("accelerators", {}).get("count", 0)
     planning.check(engine, spec, folder, count)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from launcher.containers import engine_of
 from launcher.core.benchmark import Benchmark
 from launcher.core.plan import Plan
 from launcher.engine import base
 from launcher.engine.base import LABEL, ContainerSpec, Mount
-from launcher.planning import engine_of
 from launcher.progress import Board
 from launcher.runner import SEED, Limits, Runner, Stop
 from launcher.session import rows

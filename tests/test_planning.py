@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from launcher import host, paths, planning, systems
+from launcher import containers, host, paths, planning, systems
 from launcher.core.benchmark import Benchmark
 from launcher.engine.base import LABEL
 from launcher.engine.process import ProcessEngine
 from launcher.errors import ConfigError, EngineError, HostError
-from launcher.planning import Request
+from launcher.request import Request
 
 EXAMPLE = paths.SYSTEMS / "example-8xh200.yaml"
 
@@ -181,7 +181,7 @@ def test_a_mount_that_is_gone_is_named_before_the_start(tmp_path):
 
 def test_our_limits_are_asked_for_where_there_are_gpus(tmp_path, h200, real_data):
     asked = request(system=h200, data=real_data)
-    spec = planning._spec(asked, systems.load(h200), real_data, None, tmp_path)
+    spec = containers.spec(asked, systems.load(h200), real_data, None, tmp_path)
     assert spec.all_gpus
     assert spec.ulimits["memlock"] == (-1, -1)
     assert spec.user == f"{os.getuid()}:{os.getgid()}"

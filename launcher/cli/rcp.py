@@ -49,7 +49,7 @@ def rcp(
 
     from launcher import rcp as points
     from launcher import session
-    from launcher.planning import Request
+    from launcher.request import Request
     from launcher.runner import Limits, Outcome
     from launcher.runset import HYPERPARAMETERS
 

@@ -13,7 +13,7 @@ from launcher.core.benchmark import Benchmark
 from launcher.errors import ConfigError
 
 if TYPE_CHECKING:
-    from launcher.planning import Request
+    from launcher.request import Request
     from launcher.session import Ended
 
 INTERRUPTED = 130
@@ -27,6 +27,50 @@ class EngineName(enum.Enum):
     PROCESS = "process"
 
 
+TASK = typer.Option(..., "--task", help="resnet or bert.")
+SEEDS = typer.Option(
+    None, "--seeds", help="Runs to make, each with its own seed; default: as the rules ask."
+)
+SYSTEM = typer.Option(
+    None, "--system", help="System file; default: the one in systems/ that is no example."
+)
+PRESET = typer.Option(
+    None, "--preset", help="record, safe or a preset's name; default: the system file's."
+)
+REHEARSAL = typer.Option(
+    False, "--rehearsal", help="Tiny model, small data, any machine; NOT A RESULT."
+)
+ENGINE = typer.Option(
+    None, "--engine", help="Default: docker; a rehearsal without engine or image: process."
+)
+IMPLEMENTATION = typer.Option(
+    Implementation.PYTORCH, "--implementation", help="Our program, or the patched reference."
+)
+REFERENCE = typer.Option(None, "--reference", help="Where the reference comes from, as in `tree`.")
+TENSORFLOW_PYTHON = typer.Option(
+    None,
+    "--tensorflow-python",
+    help="A Python with TensorFlow 2.15.1, for the reference without containers.",
+)
+RESULTS = typer.Option(Path("results"), "--results", help="Where run sets lie.")
+DATA = typer.Option(None, "--data", help="Prepared data; a rehearsal makes it.")
+CHECKPOINT = typer.Option(
+    None, "--checkpoint", help="bert: initial checkpoint; default: DATA/checkpoint."
+)
+IMAGE = typer.Option(None, "--image", help="Default: the one of compose.yaml.")
+ALLOW_STALE_IMAGE = typer.Option(
+    False, "--allow-stale-image", help="Take an image of another source; marks the run set."
+)
+TIME_LIMIT = typer.Option(
+    None, "--time-limit", help="Minutes of one run; default: 24 hours, a rehearsal 1 hour."
+)
+UNTIL = typer.Option(None, "--until", help="HH:MM after which no run starts.")
+DRY_RUN = typer.Option(
+    False, "--dry-run", help="Check everything, print the container, start nothing."
+)
+AS_JSON = typer.Option(False, "--json", help="Print the outcome as JSON.")
+
+
 def register(app: typer.Typer) -> None:
     """Add `run` and `status`."""
     app.command()(run)
@@ -35,56 +79,30 @@ def register(app: typer.Typer) -> None:
 
 def run(
     *,
-    task: Benchmark = typer.Option(..., "--task", help="resnet or bert."),
-    seeds: int | None = typer.Option(
-        None, "--seeds", help="Runs to make, each with its own seed; default: as the rules ask."
-    ),
-    system: Path | None = typer.Option(
-        None, "--system", help="System file; default: the one in systems/ that is no example."
-    ),
-    preset: str | None = typer.Option(
-        None, "--preset", help="record, safe or a preset's name; default: the system file's."
-    ),
-    rehearsal: bool = typer.Option(
-        False, "--rehearsal", help="Tiny model, small data, any machine; NOT A RESULT."
-    ),
-    engine: EngineName | None = typer.Option(
-        None, "--engine", help="Default: docker; a rehearsal without engine or image: process."
-    ),
-    implementation: Implementation = typer.Option(
-        Implementation.PYTORCH, "--implementation", help="Our program, or the patched reference."
-    ),
-    reference: str | None = typer.Option(
-        None, "--reference", help="Where the reference comes from, as in `tree`."
-    ),
-    tensorflow_python: Path | None = typer.Option(
-        None,
-        "--tensorflow-python",
-        help="A Python with TensorFlow 2.15.1, for the reference without containers.",
-    ),
-    results: Path = typer.Option(Path("results"), "--results", help="Where run sets lie."),
-    data: Path | None = typer.Option(None, "--data", help="Prepared data; a rehearsal makes it."),
-    checkpoint: Path | None = typer.Option(
-        None, "--checkpoint", help="bert: initial checkpoint; default: DATA/checkpoint."
-    ),
-    image: str | None = typer.Option(None, "--image", help="Default: the one of compose.yaml."),
-    allow_stale_image: bool = typer.Option(
-        False, "--allow-stale-image", help="Take an image of another source; marks the run set."
-    ),
-    time_limit: float | None = typer.Option(
-        None, "--time-limit", help="Minutes of one run; default: 24 hours, a rehearsal 1 hour."
-    ),
-    until: str | None = typer.Option(None, "--until", help="HH:MM after which no run starts."),
-    dry_run: bool = typer.Option(
-        False, "--dry-run", help="Check everything, print the container, start nothing."
-    ),
-    as_json: bool = typer.Option(False, "--json", help="Print the outcome as JSON."),
+    task: Benchmark = TASK,
+    seeds: int | None = SEEDS,
+    system: Path | None = SYSTEM,
+    preset: str | None = PRESET,
+    rehearsal: bool = REHEARSAL,
+    engine: EngineName | None = ENGINE,
+    implementation: Implementation = IMPLEMENTATION,
+    reference: str | None = REFERENCE,
+    tensorflow_python: Path | None = TENSORFLOW_PYTHON,
+    results: Path = RESULTS,
+    data: Path | None = DATA,
+    checkpoint: Path | None = CHECKPOINT,
+    image: str | None = IMAGE,
+    allow_stale_image: bool = ALLOW_STALE_IMAGE,
+    time_limit: float | None = TIME_LIMIT,
+    until: str | None = UNTIL,
+    dry_run: bool = DRY_RUN,
+    as_json: bool = AS_JSON,
 ) -> None:
     """Train: one fresh container per seed. Started again, it continues where it stood."""
     from rich.console import Console
 
     from launcher import session
-    from launcher.planning import Request
+    from launcher.request import Request
     from launcher.runner import Limits, Outcome
 
     request = Request(
@@ -114,8 +132,7 @@ def run(
         console=Console(stderr=as_json),
         say=lambda text: typer.echo(text, err=as_json),
     )
-    told = session.summary(ended)
-    typer.echo(json.dumps(told, indent=2) if as_json else _sentence(ended))
+    typer.echo(json.dumps(session.summary(ended), indent=2) if as_json else _sentence(ended))
     if ended.outcome is Outcome.INTERRUPTED:
         raise typer.Exit(INTERRUPTED)
     if ended.void:
@@ -146,25 +163,7 @@ def status(
         mark = "REHEARSAL - NOT A RESULT: " if plan.rehearsal else ""
         if not as_json:
             Console().print(table(f"{mark}{plan.benchmark.facts.title}, {place}", rows))
-        told.append(
-            {
-                "folder": str(place),
-                "benchmark": plan.benchmark.value,
-                "rehearsal": plan.rehearsal,
-                "engine": plan.engine,
-                "runs": [
-                    {
-                        "run": row.number,
-                        "seed": row.seed,
-                        "state": row.state,
-                        "progress": row.progress,
-                        "accuracy": row.accuracy,
-                        "elapsed_s": row.elapsed_s,
-                    }
-                    for row in rows
-                ],
-            }
-        )
+        told.append(session.standing(place, plan, rows))
     if as_json:
         typer.echo(json.dumps(told, indent=2))
 
