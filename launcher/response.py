@@ -124,7 +124,7 @@ def stage(
     _write_json(root / package.CHECK, [_finding(each) for each in answer.findings])
     _write_json(root / package.SCORES, numbers.statement(answer.sets, answer.rcps))
     _write_json(root / package.SOLUTION / "versions.json", _versions())
-    filled, notes = workbook.fill(order.template, tab.of(answer))
+    filled, notes = workbook.fill(order.template, tab.of(answer, partly=order.draft))
     _write(root / package.WORKBOOK, filled)
     _write(root / package.REPORT, report(answer).encode())
     _write(root / "README.md", _readme("response", answer, system))

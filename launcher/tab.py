@@ -22,15 +22,19 @@ ABSENT = "absent"
 _PLAIN = {"HOME", "USER"}  # of the environment: no library's flags
 
 
-def of(answer: Answer) -> Tab:
-    """Return the whole tab. Raises ConfigError while a benchmark has no valid result."""
+def of(answer: Answer, *, partly: bool = False) -> Tab:
+    """Return the whole tab.
+
+    Raises ConfigError while a benchmark has no valid result, unless `partly` leaves its cell out.
+    """
     measured = {}
     for benchmark in Benchmark:
         runs = answer.sets.get(benchmark)
-        if runs is None or not runs.score.valid:
+        if runs is not None and runs.score.valid:
+            measured[benchmark] = seconds(runs.score.minutes)
+        elif not partly:
             why = "has no runs" if runs is None else f"has no valid result: {runs.score.reason}"
             raise ConfigError(f"{benchmark.value} {why}; the tab needs both benchmarks.")
-        measured[benchmark] = seconds(runs.score.minutes)
     plans = [runs.plan for runs in answer.sets.values() if runs.plan]
     proposed = answer.system.proposed if answer.system else None
     return Tab(
@@ -112,6 +116,9 @@ def _description(answer: Answer, proposed: Proposed | None) -> str:
             if rcp and rcp.factor
             else ""
         )
+        if not runs.score.valid:
+            told.append(f"{facts.title}: no valid result: {runs.score.reason}.")
+            continue
         told.append(
             f"{facts.title}: {seconds(minutes):.3f} s ({minutes:.4f} min) measured, mean of "
             f"{len(runs.scored)} runs without the fastest and the slowest{normalised}.\n"

@@ -3,7 +3,17 @@ import json
 
 import pytest
 
-from launcher import answer, check, filetree, package, patchqueue, response, unpack, verify
+from launcher import (
+    answer,
+    check,
+    filetree,
+    package,
+    patchqueue,
+    response,
+    unpack,
+    verify,
+    workbook,
+)
 from launcher.core import system
 from launcher.core.benchmark import Benchmark
 from launcher.core.findings import valid
@@ -178,3 +188,42 @@ def test_published_logs_make_a_draft_whose_numbers_are_the_published_ones(templa
     assert told["ledger"] is Verdict.CANNOT_TELL
     assert told["score.normalised"] is Verdict.AGREES
     assert {name for name, verdict in told.items() if verdict is Verdict.DIFFERS} == {"draft"}
+
+
+def test_of_more_runs_than_needed_the_scored_ones_are_copied_and_all_are_handed_over(
+    template, tmp_path
+):
+    results = tmp_path / "results" / "node"
+    recorded.write(results / "bert", Benchmark.BERT, runs=13, failed=(1,))
+    recorded.write(results / "resnet", Benchmark.RESNET)
+    found = answer.load([results], check.check)
+    order = response.Order(template=template, reference=None, draft=True)
+    root = tmp_path / "response"
+    response.stage(found, found.system, order, root, report=page)
+    layout = package.Layout(root=root)
+    [copies] = layout.results(Benchmark.BERT)
+    assert len(list(copies.iterdir())) == 10
+    assert len(list(layout.run_set(Benchmark.BERT).glob("run_*"))) == 13
+    looked = verify.verify(root, referee=check.check)
+    told = {claim.name: claim.verdict for claim in looked.claims}
+    assert (told["copies"], told["runs"], told["bert.minutes"]) == (Verdict.AGREES,) * 3
+
+
+def test_a_draft_of_an_invalid_set_leaves_its_cell_empty(template, tmp_path):
+    results = tmp_path / "results" / "node"
+    recorded.write(results / "bert", Benchmark.BERT, failed=(1, 2))
+    recorded.write(results / "resnet", Benchmark.RESNET)
+    found = answer.load([results], nobody)
+    root = tmp_path / "response"
+    order = response.Order(template=template, reference=None, draft=True)
+    response.stage(found, found.system, order, root, report=page)
+    cells = workbook.times((root / "Benchmark_Results.xlsx").read_bytes())
+    assert "C8" not in cells
+    assert cells["C9"].value > 700
+    looked = verify.verify(root, referee=nobody)
+    assert looked.scores is None
+    told = {claim.name: claim.verdict for claim in looked.claims}
+    assert told["workbook.C8"] is Verdict.CANNOT_TELL
+    strict = dataclasses.replace(order, draft=False)
+    with pytest.raises(ConfigError, match="bert has no valid result"):
+        response.stage(found, found.system, strict, tmp_path / "again", report=page)

@@ -32,8 +32,8 @@ CELL_TOLERANCE_S = 0.05  # the tab is filled in seconds with three digits; peopl
 def combine(
     sets: Mapping[Benchmark, RunSet], rcps: Mapping[Benchmark, Convergence]
 ) -> Scores | None:
-    """Return the RFP's score both ways; None without both benchmarks."""
-    if len(sets) < len(Benchmark):
+    """Return the RFP's score both ways; None without valid results of both benchmarks."""
+    if len(sets) < len(Benchmark) or not all(runs.score.valid for runs in sets.values()):
         return None
     factors = {each: rcps[each].factor if each in rcps else None for each in Benchmark}
     return score.scores(
@@ -191,7 +191,11 @@ def compare_workbook(
     for benchmark, runs in sets.items():
         rcp = rcps.get(benchmark)
         cell = benchmark.facts.workbook_cell
-        claims.append(_seconds(place, cell, cells.get(cell), runs, rcp))
+        if runs.score.valid:
+            claims.append(_seconds(place, cell, cells.get(cell), runs, rcp))
+        else:
+            text = "the logs give no valid result to compare it with"
+            claims.append(place.cannot_tell(f"workbook.{cell}", text))
     return claims
 
 
