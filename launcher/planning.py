@@ -7,6 +7,7 @@ sentence. It freezes nothing: the caller writes the plan.
 import dataclasses
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from launcher import (
     rehearsal,
     render,
     systems,
+    tfrecords,
 )
 from launcher.core.benchmark import Benchmark
 from launcher.core.plan import Plan
@@ -96,7 +98,7 @@ def draft(request: Request, place: Path, system: System, folder: Path) -> Draft:
     )
     notes = [f"warning: {warning}" for warning in settings.warnings]
     data, checkpoint = _data(request), _checkpoint(request)
-    attested = dataset.attest(data, request.benchmark, rehearsal=request.rehearsal)
+    attested = _attested(request, data, notes)
     text = render.hyperparameters(
         request.benchmark,
         system,
@@ -194,6 +196,13 @@ def _data(request: Request) -> Path:
         "--data is missing; name the directory that `launcher prepare --task "
         f"{request.benchmark.value}` made."
     )
+
+
+def _attested(request: Request, data: Path, notes: list[str]) -> Mapping[str, Any]:
+    if request.implementation == "pytorch" or request.rehearsal:
+        return dataset.attest(data, request.benchmark, rehearsal=request.rehearsal)
+    notes.append(f"warning: {data}: TFRecord files are counted, not verified; the plan says so.")
+    return tfrecords.describe(data, request.benchmark)
 
 
 def _checkpoint(request: Request) -> Path | None:
