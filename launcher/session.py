@@ -25,6 +25,7 @@ from launcher.request import Request
 from launcher.runner import Limits, Outcome, Runner, Stop
 from launcher.store import Store
 
+MARK = "REHEARSAL - NOT A RESULT"
 _TARGET = re.compile(r"^\s*target_accuracy:\s*([0-9.]+)", re.MULTILINE)
 
 
@@ -122,6 +123,7 @@ def standing(folder: Path, plan: Plan, shown: Sequence[Row]) -> dict[str, Any]:
         "folder": str(folder),
         "benchmark": plan.benchmark.value,
         "rehearsal": plan.rehearsal,
+        **({"mark": MARK} if plan.rehearsal else {}),
         "engine": plan.engine,
         "runs": [
             {
@@ -144,6 +146,7 @@ def summary(ended: Ended) -> dict[str, Any]:
         "folder": str(ended.folder),
         "benchmark": ended.plan.benchmark.value,
         "rehearsal": ended.plan.rehearsal,
+        **({"mark": MARK} if ended.plan.rehearsal else {}),
         "engine": ended.plan.engine,
         "outcome": ended.outcome.value,
         "void": ended.void,
@@ -186,7 +189,7 @@ def _continued(request: Request, plan: Plan, folder: Path, say: Callable[[str], 
 
 def _board(store: Store, plan: Plan, console: Console) -> Board:
     found = [row for row in presets.TABLE if row.name == plan.preset]
-    mark = "REHEARSAL - NOT A RESULT: " if plan.rehearsal else ""
+    mark = f"{MARK}: " if plan.rehearsal else ""
     return Board(
         f"{mark}{plan.benchmark.facts.title}, {store.folder}",
         rows(store, plan),

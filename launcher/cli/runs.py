@@ -160,7 +160,7 @@ def status(
         if plan is None:
             continue
         rows = session.rows(Store(place, rehearsal=plan.rehearsal), plan)
-        mark = "REHEARSAL - NOT A RESULT: " if plan.rehearsal else ""
+        mark = f"{session.MARK}: " if plan.rehearsal else ""
         if not as_json:
             Console().print(table(f"{mark}{plan.benchmark.facts.title}, {place}", rows))
         told.append(session.standing(place, plan, rows))
@@ -176,6 +176,7 @@ def _print_container(request: "Request", results: Path, *, as_json: bool) -> Non
     plan = made.plan
     told = {
         "folder": str(folder),
+        **({"mark": session.MARK} if plan.rehearsal else {}),
         "runs": len(plan.seeds),
         "engine": plan.engine,
         "preset": plan.preset,
@@ -195,10 +196,11 @@ def _print_container(request: "Request", results: Path, *, as_json: bool) -> Non
 def _sentence(ended: "Ended") -> str:
     """Say how the set stands and what to do next."""
     from launcher.runner import Outcome
+    from launcher.session import MARK
 
     good = sum(result.converged for result in ended.results)
     total = len(ended.plan.seeds)
-    mark = "REHEARSAL - NOT A RESULT. " if ended.plan.rehearsal else ""
+    mark = f"{MARK}. " if ended.plan.rehearsal else ""
     said = f"{mark}{ended.folder}: {good} of {total} runs converged"
     if ended.outcome is Outcome.INTERRUPTED:
         return f"{said}; interrupted: start the same command again to continue."

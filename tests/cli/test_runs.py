@@ -78,6 +78,7 @@ def test_dry_run_prints_the_container_and_starts_nothing(tmp_path, results, caps
     assert told["container"]["command"][0] == "./run_and_time.sh"
     assert told["container"]["command"][-1] == "{seed}"
     assert told["runs"] == 5
+    assert told["mark"] == "REHEARSAL - NOT A RESULT"
     assert not (tmp_path / "results").exists()
     assert cli.run([*asked, "--results", results]) == 0
     assert "REHEARSAL - NOT A RESULT" in capsys.readouterr().out
