@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_LINE = 1 << 20  # bytes of one record, or of an unfinished line that may hold one
-MAX_ON_A_LINE = 1000  # records; what follows them on the same line is not read
+MAX_ON_A_LINE = 100  # records; what follows them on the same line is not read
 MAX_LISTED = 1000  # oddities listed with their line; the rest is only counted
 EXCERPT = 120  # bytes of a line that an oddity quotes
 
@@ -30,7 +30,7 @@ class Oddity(enum.Enum):
     BAD_TIME = "has no usable time_ms"
     OLD_FORM = "is not in the ':::MLLOG {json}' form and is ignored by mlperf-logging"
     TOO_LONG = "is longer than 1 MiB"
-    TOO_MANY = "stands behind 1000 others on its line"
+    TOO_MANY = "stands behind 100 others on its line"
     SEVERAL_ON_A_LINE = "shares its line with an earlier record, which mlperf-logging loses"
     TEXT_AFTER = "is followed by other text on its line, which mlperf-logging rejects"
     TEXT_BEFORE = "is glued behind other text"
@@ -104,6 +104,7 @@ _PLAIN = re.compile(
 )
 # "0: ", " 12: ", "[3] ": what launchers put in front of a rank's lines.
 _RANK_PREFIX = re.compile(rb"[ \t]*+(?:\[?\d++\]?:? ?)?+[ \t]*+")
+_NOTHING_AFTER = re.compile(rb"[ \t\v\f\n]*+(?:\r|:::MLL|\Z)")
 _LATEST_MS = 1e14  # the year 5138: one digit too many is not a time
 _NEWLINE = 10
 
@@ -126,6 +127,7 @@ class Reader:
         self._odd_constant = False
         self._tail = bytearray()  # the unfinished last line, or its end
         self._torn = False  # the tail's line began before the tail
+        self._on_line = 0  # records of that line so far
 
     def feed(self, data: bytes) -> list[Event]:
         """Take the next bytes and return the events of every line they complete."""
@@ -134,7 +136,7 @@ class Reader:
         if cut:
             self._read(bytes(self._tail) + data[:cut], events)
             self._tail.clear()
-            self._torn = False
+            self._torn, self._on_line = False, 0
         self._tail += data[cut:]
         if len(self._tail) > MAX_LINE:
             self._shorten(events)
@@ -163,7 +165,7 @@ class Reader:
                 counted = at
                 position = block.find(b"\n", at)
                 self._read_line(block[block.rfind(b"\n", 0, at) + 1 : position], events)
-                self._torn = False
+                self._torn, self._on_line = False, 0
         self.lines += block.count(b"\n", counted)
 
     def _skip(self, block: bytes, at: int) -> int:
@@ -181,14 +183,17 @@ class Reader:
         at = line.find(_STEM)
         if self._torn or not _RANK_PREFIX.fullmatch(line, line.rfind(b"\r", 0, at) + 1, at):
             self._note(Oddity.TEXT_BEFORE, line)
-        for _ in range(MAX_ON_A_LINE):
+        while at >= 0:
+            if self._on_line == MAX_ON_A_LINE:
+                return self._note(Oddity.TOO_MANY, line[at : at + EXCERPT])
+            self._on_line += 1
             end = self._read_record(line, at, events)
             at = line.find(_STEM, end)
-            if at < 0:
-                return
-            if b"\r" not in line[end:at]:  # mlperf-logging takes that for a line end, too
+            if b"\r" in line[end : max(at, 0)]:  # mlperf-logging takes that for a line end, too
+                self._on_line = 0
+            elif at >= 0:
                 self._note(Oddity.SEVERAL_ON_A_LINE, line[at : at + EXCERPT])
-        self._note(Oddity.TOO_MANY, line[at : at + EXCERPT])
+        return None
 
     def _read_record(self, line: bytes, at: int, events: list[Event]) -> int:
         """Read the record at `at`; return where to look for the next one."""
@@ -196,18 +201,19 @@ class Reader:
         if not line.startswith(_TOKEN, at):
             self._note(Oddity.OLD_FORM, line[at : at + EXCERPT])
             return after_stem
-        window = line[at + len(_TOKEN) : at + MAX_LINE]
+        stop = line.find(b"\r", at, at + MAX_LINE)
+        window = line[at + len(_TOKEN) : stop if stop >= 0 else at + MAX_LINE]
         try:
             record, size = self._decode(window)
         except (ValueError, RecursionError):
-            whole = at + MAX_LINE >= len(line)
+            whole = stop >= 0 or at + MAX_LINE >= len(line)
             self._note(Oddity.BROKEN_JSON if whole else Oddity.TOO_LONG, line[at : at + EXCERPT])
             return after_stem
         end = at + len(_TOKEN) + size
         raw = line[at:end]
         if raw.count(_STEM) > 1:
             self._note(Oddity.NESTED, raw)
-        if line[end : end + MAX_LINE].split(b"\r", 1)[0].split(_STEM, 1)[0].strip():
+        if not _NOTHING_AFTER.match(line, end):
             self._note(Oddity.TEXT_AFTER, raw)
         self._add(record, raw, events)
         return end
@@ -258,17 +264,20 @@ class Reader:
 
     def _shorten(self, events: list[Event]) -> None:
         """Read what an overlong unfinished line holds so far and forget all that can be."""
-        line = bytes(self._tail)
-        while len(line) > MAX_LINE:
-            at = line.find(_STEM)
-            if at < 0:
-                line = line[1 - len(_STEM) :]  # a token may have begun
-            elif at:
-                line = line[at:]
+        line, start = bytes(self._tail), 0
+        while len(line) - start > MAX_LINE:
+            at = line.find(_STEM, start)
+            if b"\r" in line[start : max(at, start)]:
+                self._on_line = 0
+            if at < 0 or self._on_line == MAX_ON_A_LINE:
+                start = len(line) + 1 - len(_STEM)  # a token may have begun
+            elif at > start:
+                start = at
             else:
-                line = line[self._read_record(line, 0, events) :]
-            self._torn = True
-        self._tail = bytearray(line)
+                start = self._read_record(line, at, events)
+                self._on_line += 1
+        self._torn = True
+        self._tail = bytearray(line[start:])
 
     def _note(self, oddity: Oddity, raw: bytes) -> None:
         self.oddities[oddity] += 1
@@ -286,7 +295,6 @@ def read(pieces: Iterable[bytes], keys: Iterable[str] | None = None) -> Log:
 
 
 def _is_time(value: object) -> bool:
-    """Say whether a value can be milliseconds since 1970."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return 0 <= value < _LATEST_MS

@@ -232,6 +232,21 @@ def test_a_line_of_nothing_but_tokens_is_given_up():
     assert log.oddities[Oddity.TOO_MANY] == 1
 
 
+def test_a_line_without_end_of_nothing_but_tokens_is_given_up_at_once():
+    reader = mllog.Reader()
+    for _ in range(30):
+        reader.feed(b":::MLL" * 20_000)
+    assert [event.key for event in reader.feed(b"\n" + record() + b"\n")] == ["seed"]
+    assert reader.oddities[Oddity.OLD_FORM] == mllog.MAX_ON_A_LINE
+
+
+def test_carriage_returns_alone_end_lines_however_many_there_are():
+    count = 40_000  # records of some 5 MB, without one line feed
+    log = mllog.read([(record() + b"\r") * 1000] * (count // 1000))
+    assert len(log.events) == count
+    assert log.oddities.keys() <= {Oddity.TEXT_BEFORE}
+
+
 def test_oddities_are_counted_beyond_those_that_are_listed():
     log = read(b":::MLL\n" * (mllog.MAX_LISTED + 5))
     assert len(log.suspicious) == mllog.MAX_LISTED
