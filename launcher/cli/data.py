@@ -43,6 +43,11 @@ def prepare(
     tensorflow_python: str | None = typer.Option(
         None, help="bert from text: a Python that has TensorFlow 2.15.1."
     ),
+    image: str | None = typer.Option(
+        None,
+        help="bert from text, instead of a Python: image of `launcher images build --task bert "
+        "--implementation reference`.",
+    ),
     tree: Path = typer.Option(
         BUILD / "bert", help="bert from text: source tree of `make tree TASK=bert`."
     ),
@@ -70,6 +75,7 @@ def prepare(
                 labels=labels,
                 vocabulary=vocab,
                 tensorflow_python=tensorflow_python,
+                image=image,
                 tree=tree,
                 wikiextractor=wikiextractor,
                 wikiextractor_python=wikiextractor_python,

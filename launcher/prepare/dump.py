@@ -55,6 +55,11 @@ def prepare(options: wikipedia.Options, extractor: Extractor) -> Manifest:
         raise ConfigError(f"{options.source}: holds no dump and no extracted text; add one.")
     place = work.text_place(options.crew.root)
     crew = dataclasses.replace(options.crew, root=place)
+    if options.image is not None:
+        raise ConfigError(
+            "--image: a dump goes through scripts that run on the host; "
+            "give --tensorflow-python and --tree instead."
+        )
     vocabulary = wikipedia.find_vocabulary(options, text=True)
     chain = Chain(scripts=wikipedia.patched(options), place=place, rehearsal=options.rehearsal)
     with work.claimed(place, {"dump": str(source.absolute())}):

@@ -20,6 +20,7 @@ class Request:
     labels: Path | None = None
     vocabulary: Path | None = None
     tensorflow_python: str | None = None
+    image: str | None = None
     tree: Path | None = None
     wikiextractor: Path | None = None
     wikiextractor_python: str | None = None
@@ -86,6 +87,7 @@ def _bert(request: Request) -> Manifest:
         vocabulary=request.vocabulary,
         tree=request.tree,
         tensorflow_python=request.tensorflow_python,
+        image=request.image,
         rehearsal=request.rehearsal,
     )
     if dump.find(request.source) is None:
