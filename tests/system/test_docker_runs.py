@@ -1,10 +1,12 @@
 import itertools
+import re
 import subprocess
 import sys
 import time
 
 import pytest
 
+from launcher import cli, paths
 from launcher.core import ledger
 from launcher.core.result import Status
 from launcher.engine.base import LABEL
@@ -113,3 +115,22 @@ def test_a_container_that_finished_while_no_launcher_lived_counts_with_its_whole
     assert store.ended(0)["log_agrees"]
     assert [result.status for result in results_of(store, store.plan())] == [Status.SUCCESS] * 2
     assert containers(client, store) == []
+
+
+def test_a_real_run_on_an_engine_without_gpus_is_refused_before_anything_is_written(
+    tmp_path, image, client, monkeypatch, capsys
+):
+    if "nvidia" in client.info()["Runtimes"]:
+        pytest.skip("this engine has GPUs")
+    example = (paths.SYSTEMS / "example-8xh200.yaml").read_text()
+    system = tmp_path / "node.yaml"
+    system.write_text(re.sub(r"(?m)^(submitter|platform|title):.*", r"\1: Acme", example))
+    found = {"name": image, "id": client.images.get(image).id, "labels": {}}
+    monkeypatch.setattr("launcher.containers._image", lambda *_: (found, False))
+    monkeypatch.setattr("launcher.dataset.attest", lambda *_, **__: {"rehearsal": False})
+    arguments = ["run", "--task", "resnet", "--system", str(system), "--data", str(tmp_path)]
+    assert cli.run([*arguments, "--results", str(tmp_path / "results")]) == 3
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "NVIDIA Container Toolkit" in said
+    assert not list((tmp_path / "results").rglob("plan.json"))
