@@ -58,6 +58,7 @@ def render(*, rehearsal=True, accelerators=0, hyperparameters=None, training=Non
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - YAML
     template = environment.from_string((ROOT / "templates/resnet.yaml.j2").read_text())
     return template.render(
+        implementation="pytorch",
         preset={"name": "test", "source": "this test", "warnings": ["only a test"]},
         rehearsal=rehearsal,
         accelerators=accelerators,
