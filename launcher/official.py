@@ -125,6 +125,8 @@ def _copy_rcp(rcp_file: Path, folder: Path) -> Path:
         json.loads(data)
     except (OSError, ValueError, RecursionError) as error:
         raise LogError(f"{rcp_file}: is not a readable JSON file of RCPs: {error}.") from error
+    if b"REHEARSAL - NOT A RESULT" in data:  # written by launcher.rcp
+        raise LogError(f"{rcp_file}: was made by a rehearsal; only real runs make points.")
     copy.write_bytes(data)
     return copy
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from mlperf_logging.rcp_checker import rcp_checker
 
-from launcher import rcp
+from launcher import official, rcp
 from launcher.core.benchmark import Benchmark
 from launcher.core.plan import Plan
 from launcher.core.result import Status
@@ -84,6 +84,14 @@ def test_a_rehearsal_carries_its_mark_in_file_and_name(tmp_path):
     assert json.loads(made.text)[made.name]["Note"] == rcp.MARK
     assert rcp.place(tmp_path / "rcps.json", rehearsal=True).name == "REHEARSAL-rcps.json"
     assert rcp.place(tmp_path / "rcps.json", rehearsal=False).name == "rcps.json"
+
+
+def test_no_set_is_judged_by_the_points_of_a_rehearsal(tmp_path):
+    made = rcp.point(plan(rehearsal=True, seeds=(1, 2, 3)), FP32, results((4, 4, 8)))
+    file = tmp_path / "rcps.json"
+    file.write_text(made.text)
+    with pytest.raises(LogError, match="was made by a rehearsal"):
+        official._copy_rcp(file, tmp_path / "copy")
 
 
 @pytest.mark.parametrize(
