@@ -149,9 +149,8 @@ def _stage_source(
     submission: Path, benchmark: Benchmark, runs: RunSet, order: Order
 ) -> list[Finding]:
     """Write the modified source: the whole tree, its diff, and what builds and runs it."""
-    folder = (
-        submission / "benchmarks" / benchmark.value / "implementations" / package.IMPLEMENTATION
-    )
+    name = runs.plan.implementation if runs.plan else package.IMPLEMENTATION
+    folder = submission / "benchmarks" / benchmark.value / "implementations" / name
     findings = []
     with tempfile.TemporaryDirectory(prefix="launcher-tree-") as scratch:
         tree = Path(scratch) / "tree"

@@ -103,6 +103,7 @@ def _benchmark(answer: Answer, benchmark: Benchmark) -> dict[str, Any]:
             for claim in evidence.examine(runs, benchmark.value)
         ],
         "image": _image(runs),
+        "implementation": runs.plan.implementation if runs.plan else None,
         "dataset": dict(runs.plan.dataset) if runs.plan and runs.plan.dataset else None,
     }
 
