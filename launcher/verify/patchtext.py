@@ -4,6 +4,7 @@ It exists so that a stranger's patches can be checked without handing them to a 
 files. What git would apply with an offset is refused here.
 """
 
+import itertools
 import re
 from collections import deque
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ def split(patch: bytes) -> list[FilePatch]:
     found: list[FilePatch] = []
     lines = patch.split(b"\n")
     starts = [number for number, line in enumerate(lines) if _FILE.match(line)]
-    for start, stop in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for start, stop in itertools.pairwise([*starts, len(lines)]):
         section = lines[start:stop]
         match = _FILE.match(section[0])
         if match is None or match[1] != match[2]:
@@ -101,6 +102,8 @@ class _Editor:
             mark, text = _parted(rest.popleft())
             size_old -= mark in (b" ", b"-")
             size_new -= mark in (b" ", b"+")
+            if size_old < 0 or size_new < 0:
+                raise PatchError(f"{self.path}: a hunk is longer than it says")
             self._line(mark, text, rest)
 
     def _line(self, mark: bytes, text: bytes, rest: deque[bytes]) -> None:
@@ -118,9 +121,10 @@ class _Editor:
                 self.bare_end[side] |= mark in (b" ", side)
 
     def result(self) -> bytes:
-        after = b"\n".join(self.new + self.old[self.position :])
+        lines = self.new + self.old[self.position :]
+        after = b"\n".join(lines)
         if self.bare_end[b"-"] and not self.bare_end[b"+"]:
-            return after + b"\n"
+            return after + b"\n" if lines else after  # an empty file has no line to end
         if self.bare_end[b"+"] and not self.bare_end[b"-"]:
             return after.removesuffix(b"\n")
         return after

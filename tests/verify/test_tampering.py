@@ -490,3 +490,45 @@ def test_a_program_in_the_package_is_never_started(forger, tmp_path, monkeypatch
     monkeypatch.chdir(forger.root)
     verify.verify(Path(), referee=check.check)
     assert not proof.exists()
+
+
+@pytest.fixture
+def complete(honest, reference, tmp_path):
+    """A response with the whole source tree, reference included."""
+    shutil.copytree(honest, tmp_path / "response")
+    forger = Forger(tmp_path / "response")
+    for benchmark in Benchmark:
+        tree = source(forger, benchmark)
+        shutil.rmtree(tree)
+        patchqueue.materialise(benchmark, tree, place=str(reference))
+        shutil.rmtree(tree / ".git")
+    forger.sign()
+    return forger
+
+
+def claimed(forger, reference):
+    found = verify.verify(forger.root, referee=answer.unasked, reference=str(reference))
+    return [claim for claim in found.claims if claim.name.startswith("source.")]
+
+
+@pytest.mark.reference
+@pytest.mark.slow
+def test_with_the_reference_the_source_is_what_its_patches_make(complete, reference):
+    told = claimed(complete, reference)
+    made = [claim.verdict for claim in told if claim.name == "source.patches-apply"]
+    assert made == [Verdict.AGREES] * 2
+    [bert] = [c.message for c in told if c.name == "source.diffstat" and "bert" in c.where]
+    assert "files added" in bert
+
+
+@pytest.mark.reference
+@pytest.mark.slow
+def test_with_the_reference_one_altered_line_of_it_is_named(complete, reference):
+    path = next(source(complete, RESNET).glob("image_classification/**/resnet_model.py"))
+    path.write_text(path.read_text() + "# faster\n")
+    [wrong] = [
+        claim.message
+        for claim in claimed(complete, reference)
+        if claim.name == "source.patches-apply" and claim.verdict is Verdict.DIFFERS
+    ]
+    assert wrong.endswith("resnet_model.py is not what reference and patches make")
