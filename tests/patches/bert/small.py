@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import torch
+from bert import attention
 from bert.config import Config, Hyperparameters, Precision, Sizes, Submission, Training
+from bert.model import Bert, initialise
 
 from pytorch_common.distributed import Process
 
@@ -61,3 +63,14 @@ def config(*, hyperparameters=None, training=None, model=None, **others):
         ),
         **others,
     )
+
+
+def network(config, route="sdpa", *, subset=True, seed=0):
+    model = Bert(
+        config.model,
+        attention.ROUTES[route],
+        needs_mask=route in attention.NEEDS_MASK,
+        last_layer_subset=subset,
+    )
+    initialise(model, torch.Generator().manual_seed(seed))
+    return model

@@ -1,12 +1,12 @@
 import itertools
 
 import pytest
-import small
 import torch
 from bert import attention, synthetic
 from bert.attention import NEEDS_MASK, ROUTES
 
 from pytorch_common.failure import RunError
+from tests.patches.bert import small
 
 ON_CPU = sorted(NEEDS_MASK - {"plain"})
 GPU = pytest.mark.gpu

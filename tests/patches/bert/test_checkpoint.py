@@ -3,10 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bundles
 import numpy as np
 import pytest
-import small
 from bert import checkpoint, convert
 from bert.checkpoint import view
 from bert.config import Sizes
@@ -15,9 +13,10 @@ from bert.crc32c import crc32c
 from bert.tensor_bundle import BundleError, TensorBundle
 from bert.variables import variables
 from safetensors.numpy import load_file
-from test_model import network
 
 from pytorch_common.failure import RunError
+from tests.patches.bert import bundles, small
+from tests.patches.bert.small import network
 
 SIZES = small.config().model
 

@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
-import small
 import torch
 from bert.checkpoint import view
 from bert.flat import Flat
 from bert.lamb import Lamb
 from bert.schedule import learning_rate
 from bert.variables import variables
-from test_model import network
+
+from tests.patches.bert import small
+from tests.patches.bert.small import network
 
 
 def float64_lamb(weights, gradients, values, adapted, start):

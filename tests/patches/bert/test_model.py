@@ -3,26 +3,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import small
 import torch
 from bert import attention, synthetic
 from bert.checkpoint import view
 from bert.config import Form, Sizes
 from bert.data import collate
-from bert.model import Bert, close_vocabulary, initialise, losses
+from bert.model import Bert, close_vocabulary, losses
 from bert.packing import unpack
 from bert.variables import parameter_count, variables
 
-
-def network(config, route="sdpa", *, subset=True, seed=0):
-    model = Bert(
-        config.model,
-        attention.ROUTES[route],
-        needs_mask=route in attention.NEEDS_MASK,
-        last_layer_subset=subset,
-    )
-    initialise(model, torch.Generator().manual_seed(seed))
-    return model
+from tests.patches.bert import small
+from tests.patches.bert.small import network
 
 
 def gradients(model, batch):

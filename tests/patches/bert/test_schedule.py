@@ -1,6 +1,7 @@
 import pytest
-import small
 from bert.schedule import evaluation_interval, evaluation_steps, learning_rate
+
+from tests.patches.bert import small
 
 
 def values(**changes):

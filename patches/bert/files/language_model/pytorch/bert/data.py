@@ -4,6 +4,7 @@ Only whole rows are read, through memory maps, and nothing is decoded. It decide
 the n-th global batch from the seed alone, so that the number of accelerators does not change it.
 """
 
+import itertools
 import json
 import queue
 import threading
@@ -62,7 +63,7 @@ def _mix(x: np.ndarray) -> np.ndarray:
 def training_rows(
     total: int, seed: int, *, rows: int, rank: int, ranks: int
 ) -> Iterator[np.ndarray]:
-    """Yield the row numbers of one rank's micro-batches for ever, epoch by epoch.
+    """Return the row numbers of one rank's micro-batches, for ever, epoch by epoch.
 
     A global batch of `rows * ranks * accumulation` rows is the same for any split of it. What does
     not fill a last micro-batch of an epoch is left out of that epoch.
@@ -72,12 +73,16 @@ def training_rows(
         raise RunError(
             f"the training data has {total} rows and one batch takes {span}; prepare more data."
         )
-    epoch = 0
-    while True:
+    return _training_rows(total, seed, rows=rows, start=rank * rows, span=span)
+
+
+def _training_rows(
+    total: int, seed: int, *, rows: int, start: int, span: int
+) -> Iterator[np.ndarray]:
+    for epoch in itertools.count():
         order = Permutation(total, seed * 1_000_003 + epoch)
-        for start in range(rank * rows, total // span * span, span):
-            yield order(np.arange(start, start + rows))
-        epoch += 1
+        for first in range(start, total // span * span, span):
+            yield order(np.arange(first, first + rows))
 
 
 def collate(rows: np.ndarray, form: Form = Form.PACKED) -> Batch:

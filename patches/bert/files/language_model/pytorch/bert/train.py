@@ -11,9 +11,11 @@ import argparse
 import dataclasses
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from bert import build
 from bert.config import Config, load
@@ -75,13 +77,17 @@ def run(config: Config, arguments: Arguments, log: RunLog) -> None:
         sequences_per_row=config.training.sequences_per_row,
         length=config.hyperparameters.max_sequence_length,
     )
+    numbers = order(store, config, process, arguments.seed)
     model, update = build.prepare(config, process, arguments.seed, arguments.checkpoint, log)
+    if config.rehearsal:  # its data may be read before the clock: what an untrained model knows
+        evaluation = Evaluation(model, arguments.data, config, process, sequences=eval_samples)
+        log.event("untrained_accuracy", evaluation().accuracy)
     log.end("init_stop")
     distributed.barrier()
     log.run_start()
-    batches = read(store, config, process, arguments.seed)
+    batches = read(store, numbers, config, process)
     evaluation = Evaluation(model, arguments.data, config, process, sequences=eval_samples)
-    log.run_stop(train(config, update, batches, evaluation, log))
+    train(config, update, batches, evaluation, log)
 
 
 def announce(config: Config, seed: int, eval_samples: int, log: RunLog) -> None:
@@ -97,15 +103,21 @@ def announce(config: Config, seed: int, eval_samples: int, log: RunLog) -> None:
     log.event("eval_samples", eval_samples)
 
 
-def read(store: RowStore, config: Config, process: Process, seed: int) -> Batches:
-    """Start reading this rank's micro-batches."""
-    numbers = training_rows(
+def order(store: RowStore, config: Config, process: Process, seed: int) -> Iterator[np.ndarray]:
+    """Choose the rows of this rank's micro-batches by the seed; reads nothing."""
+    return training_rows(
         len(store),
         seed,
         rows=config.rows(process.world_size),
         rank=process.rank,
         ranks=process.world_size,
     )
+
+
+def read(
+    store: RowStore, numbers: Iterator[np.ndarray], config: Config, process: Process
+) -> Batches:
+    """Start reading this rank's micro-batches."""
     return Batches(
         store,
         numbers,
@@ -117,8 +129,8 @@ def read(store: RowStore, config: Config, process: Process, seed: int) -> Batche
 
 def train(
     config: Config, update: Update, batches: Batches, evaluation: Evaluation, log: RunLog
-) -> str:
-    """Train block by block, each ended by an evaluation; return the status of the run.
+) -> None:
+    """Train block by block, each ended by an evaluation, and stop the clock.
 
     Samples are the sequences really trained on: a packed row holds one to three.
     """
@@ -138,16 +150,19 @@ def train(
             micro_batches = [next(batches) for _ in range(values.gradient_accumulation_steps)]
             update([to_device(batch, update.device) for batch, _ in micro_batches])
             mine += sum(sequences for _, sequences in micro_batches)
-        check_finite(update, steps=stop - step)  # waits for the device
+        loss = mean_loss(update, steps=stop - step)  # waits for the device
         seconds = time.perf_counter() - began
         samples += sum_over_ranks(mine, update.device)
         step = stop
         log.end("block_stop", first_epoch_num=before, samples_count=samples)
-        rate = {"throughput": (samples - before) / seconds}  # real sequences per second
-        log.event("tracked_stats", rate, epoch_num=samples)
-        if assess(evaluation, samples, log) >= target:
-            return "success"
-    return "aborted"
+        # Throughput counts real sequences, not rows or padding.
+        stats = {"throughput": (samples - before) / seconds, "loss": loss}
+        log.event("tracked_stats", stats, epoch_num=samples, step=step)
+        if (accuracy := assess(evaluation, samples, log)) >= target:
+            log.run_stop("success", epoch_num=samples)
+            return
+    reason = f"the schedule ends at accuracy {accuracy:.4f}, below the target {target}"
+    log.run_stop("aborted", epoch_num=samples, reason=reason)
 
 
 def sum_over_ranks(number: int, device: torch.device) -> int:
@@ -155,8 +170,11 @@ def sum_over_ranks(number: int, device: torch.device) -> int:
     return int(distributed.sum_(torch.tensor(number, device=device)).item())
 
 
-def check_finite(update: Update, *, steps: int) -> None:
-    """Wait for the device and raise DivergedError when a loss of the last steps was not finite."""
+def mean_loss(update: Update, *, steps: int) -> float:
+    """Wait for the device and return the mean masked-LM loss of the last steps over all ranks.
+
+    Raises DivergedError when a loss among them was not finite.
+    """
     masked, following = (distributed.sum_(update.loss_sums) / (steps * update.ranks)).tolist()
     update.loss_sums.zero_()
     if not math.isfinite(masked + following):
@@ -164,6 +182,7 @@ def check_finite(update: Update, *, steps: int) -> None:
             f"the loss is not finite any more (masked LM {masked}, next sentence {following});"
             " lower opt_base_learning_rate."
         )
+    return float(masked)
 
 
 def assess(evaluation: Evaluation, samples: int, log: RunLog) -> float:
