@@ -1,6 +1,7 @@
 import copy
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -124,6 +125,8 @@ def test_a_path_that_fails_or_disagrees_is_refused(document, stream, monkeypatch
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on CPUs")
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns about torch's own code
 def test_the_compiled_path_agrees_on_this_machine(document, stream):
     make(document, stream, way="compile", batch=16)
     (check,) = logged(stream, "step_path_check")
