@@ -28,6 +28,7 @@ def render(*, rehearsal=True, accelerators=None, hyperparameters=None, training=
     template = environment.from_string((ROOT / "templates/bert.yaml.j2").read_text())
     return template.render(
         preset=preset,
+        implementation="pytorch",
         rehearsal=rehearsal,
         accelerators=preset.accelerators if accelerators is None else accelerators,
         submission={"org": "x", "division": "closed", "status": "onprem", "platform": "y"},
