@@ -25,6 +25,7 @@ COMMANDS: tuple[str, ...] = (
     "workbook",
     "response",
     "data",
+    "checkpoint",
     "presets",
     "score",
     "check",

@@ -96,6 +96,18 @@ def test_two_ranks_make_the_curve_of_one_rank_with_two_micro_batches(prose, tmp_
 
 
 @pytest.mark.slow
+def test_four_ranks_with_a_sharded_optimizer_make_the_curve_of_an_unsharded_one(prose, tmp_path):
+    gentle = SHORT | {"opt_base_learning_rate": 0.005}
+    curves = []
+    for sharded in (True, False):
+        text = render(hyperparameters=gentle, training=BLOCKS | {"sharded_optimizer": sharded})
+        status, log, stderr = run_program(tmp_path, text, prose, ranks=4)
+        assert status == 0, stderr
+        curves.append(losses(log))
+    assert curves[0] == pytest.approx(curves[1], rel=1e-6)
+
+
+@pytest.mark.slow
 def test_one_and_two_ranks_learn_alike_when_the_loss_is_averaged_otherwise(
     outcome, prose, tmp_path
 ):

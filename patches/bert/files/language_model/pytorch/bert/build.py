@@ -7,14 +7,15 @@ the plain way of computing the same, and its verdict is logged. It never reads d
 from pathlib import Path
 
 import torch
-from bert import attention, synthetic
+from bert import attention, fp8, synthetic
 from bert.attention import Route
 from bert.config import Config, Form, Precision
 from bert.flat import Flat
 from bert.graphs import capture
 from bert.model import Batch, Bert, initialise, losses
-from bert.update import Update
-from torch import Tensor
+from bert.packing import DEPTH, masked_capacity
+from bert.update import Network, Update
+from torch import Tensor, nn
 
 from pytorch_common.distributed import Process
 from pytorch_common.failure import RunError
@@ -34,13 +35,7 @@ def prepare(
 ) -> tuple[Bert, Update]:
     """Make network and update with equal weights on every rank, and warm them up."""
     dtype = DTYPES[config.training.precision]
-    route = choose_attention(config, process.device, dtype, log)
-    model = Bert(
-        config.model,
-        attention.ROUTES[route],
-        needs_mask=route in attention.NEEDS_MASK,
-        last_layer_subset=config.training.last_layer_subset,
-    )
+    model = network(config, choose_attention(config, process.device, dtype, log), process)
     if checkpoint is None:
         initialise(model, torch.Generator().manual_seed(seed))
     else:
@@ -55,6 +50,21 @@ def prepare(
         speed_up(model, update, config, process, log)
         torch.manual_seed(seed * 1_000_003 + process.rank)
     return model, update
+
+
+def network(config: Config, route: str, process: Process) -> Bert:
+    """Make the network on the CPU, without values."""
+    training, rows = config.training, config.rows(process.world_size)
+    capacity = masked_capacity(config.hyperparameters.max_sequence_length, DEPTH)
+    in_fp8 = training.precision is Precision.FP8
+    subset = training.last_layer_subset and (not in_fp8 or fp8.fits(rows, capacity, DEPTH))
+    return Bert(
+        config.model,
+        attention.ROUTES[route],
+        needs_mask=route in attention.NEEDS_MASK,
+        last_layer_subset=subset,
+        linear=fp8.linear() if in_fp8 else nn.Linear,
+    )
 
 
 def choose_attention(config: Config, device: torch.device, dtype: torch.dtype, log: RunLog) -> str:
@@ -80,7 +90,7 @@ def prove_attention(name: str, config: Config, device: torch.device, dtype: torc
     qkv = torch.randn(shape, device=device, generator=generator)
 
     def run(route: Route, kind: torch.dtype) -> list[Tensor]:
-        mine = qkv.to(kind).requires_grad_()
+        mine = qkv.to(kind, copy=True).requires_grad_()
         context = route(mine, segments, segments.mask(kind), 0.0)
         context.float().square().sum().backward()
         return [context.detach(), mine.grad]
@@ -98,11 +108,14 @@ def speed_up(model: Bert, update: Update, config: Config, process: Process, log:
         config, rows=config.rows(process.world_size), seed=process.rank, device=process.device
     )
     kept = update.state()
-    if config.training.compile:
-        verdict = prove_compiled(model, update, example)
+    if config.training.precision is Precision.FP8:
+        verdict = prove_variant("fp8", fp8.InFp8(model), model, update, example)
         log.event("fast_path", verdict.record)
         if not verdict.passed:
-            update.network = model
+            raise RunError(f"training.precision is fp8, but it {verdict.note}; use bf16.")
+    elif config.training.compile:  # TransformerEngine's layers are kernels already
+        verdict = prove_variant("compile", torch.compile(model), model, update, example)
+        log.event("fast_path", verdict.record)
     update([example] * update.accumulation)  # loads kernels, makes NCCL's channels
     if config.training.cuda_graph and config.training.form is Form.PACKED:
         verdict = capture(update, example)
@@ -111,18 +124,22 @@ def speed_up(model: Bert, update: Update, config: Config, process: Process, log:
     torch.cuda.synchronize()
 
 
-def prove_compiled(model: Bert, update: Update, example: Batch) -> Verdict:
-    """Let the update use the compiled network and compare losses and gradients, dropout off."""
+def prove_variant(
+    name: str, variant: Network, model: Bert, update: Update, example: Batch
+) -> Verdict:
+    """Compare losses of another way to compute the network, dropout off; use it if they agree."""
     model.eval()
 
-    def run() -> list[Tensor]:
+    def run(network: Network) -> list[Tensor]:
         update.flat.gradients.zero_()
-        masked, following = losses(update.network(example), example)
+        masked, following = losses(network(example), example)
         (masked + following).backward()
-        return [torch.stack([masked, following]).detach(), update.flat.gradients.clone()]
+        found = [torch.stack([masked, following]).detach()]
+        return found if name == "fp8" else [*found, update.flat.gradients.clone()]
 
-    plain = run()
-    update.network = torch.compile(model)
-    verdict = prove("compile", run, plain=plain, truth=None)
+    plain = run(model)
+    verdict = prove(name, lambda: run(variant), plain=plain, truth=None)
+    if verdict.passed:
+        update.network = variant
     model.train()
     return verdict
