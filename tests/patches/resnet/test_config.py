@@ -78,7 +78,7 @@ def test_a_missing_key_is_named(real_document):
 
 
 def test_another_benchmarks_file_is_refused(document):
-    with pytest.raises(RunError, match="benchmark is 'bert'"):
+    with pytest.raises(RunError, match="it is for bert in pytorch, but"):
         config.parse(document | {"benchmark": "bert"})
 
 

@@ -65,7 +65,8 @@ def prove(
     try:
         error = relative_error(fast(), exact)
     except REFUSALS as refusal:
-        reason = f"cannot run here: {type(refusal).__name__}: {str(refusal).splitlines()[:1]}"
+        first, _, _ = str(refusal).partition("\n")
+        reason = f"cannot run here: {type(refusal).__name__}: {first}"
         return Verdict(name=name, passed=False, error=None, allowed=allowed, note=reason)
     passed = error <= allowed  # false for NaN, too
     note = "agrees with the plain path" if passed else "disagrees with the plain path: not used"

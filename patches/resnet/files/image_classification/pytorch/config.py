@@ -140,8 +140,9 @@ def parse(document: Mapping[str, Any]) -> Config:
     """Turn a parsed file into a checked Config."""
     sections = ("benchmark", "implementation", "rehearsal", "preset", "accelerators", "submission")
     values = _exactly(document, (*sections, "hyperparameters", "training", "model"), "")
-    if (values["benchmark"], values["implementation"]) != ("resnet", "pytorch"):
-        raise RunError(f"{FILE}: benchmark is {values['benchmark']!r}; this program is resnet's.")
+    whose = f"{values['benchmark']} in {values['implementation']}"
+    if whose != "resnet in pytorch":
+        raise RunError(f"{FILE}: it is for {whose}, but this program is resnet in pytorch.")
     config = Config(
         rehearsal=_typed("rehearsal", values["rehearsal"], bool),
         preset=_typed("preset", values["preset"], str),
