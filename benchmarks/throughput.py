@@ -184,9 +184,15 @@ def to_json(results: list[Measured]) -> str:
     return json.dumps([asdict(one) | {"median": one.median} for one in results], indent=1)
 
 
+def tasks() -> list[str]:
+    """Name the benchmarks that have a module of variants beside this one."""
+    here = Path(__file__).parent
+    return sorted(path.stem.removeprefix("throughput_") for path in here.glob("throughput_*.py"))
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--task", choices=["resnet", "bert"], required=True)
+    parser.add_argument("--task", choices=tasks(), required=True)
     parser.add_argument("--only", default="", help="variants, separated by commas")
     parser.add_argument("--batch", type=int, default=0, help="items of one step")
     parser.add_argument("--precision", default="bf16", choices=["bf16", "fp16", "fp32"])
