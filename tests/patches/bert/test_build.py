@@ -99,6 +99,20 @@ def test_two_micro_batches_give_the_mean_of_their_clipped_gradients():
     torch.testing.assert_close(update.total, wanted, rtol=1e-5, atol=1e-7)
 
 
+def test_a_compiled_kernel_that_disagrees_is_not_used_for_moments(monkeypatch):
+    _, update, _ = prepared(small.config())
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    assert build.prove_moments(update.lamb).passed
+    kept = update.lamb.moments
+
+    def wrong(*tensors, **_):
+        tensors[3].zero_()
+
+    monkeypatch.setattr(torch, "compile", lambda _: wrong)
+    assert not build.prove_moments(update.lamb).passed
+    assert update.lamb.moments is kept
+
+
 def test_fp8_without_transformer_engine_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformer_engine", None)
     with pytest.raises(RunError, match=r"TransformerEngine cannot be used here.*use bf16"):

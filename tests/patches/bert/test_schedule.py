@@ -1,5 +1,6 @@
 import pytest
-from bert.schedule import evaluation_interval, evaluation_steps, learning_rate
+from bert.config import evaluation_interval
+from bert.schedule import evaluation_steps, learning_rate
 
 from tests.patches.bert import small
 

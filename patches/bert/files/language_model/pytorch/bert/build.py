@@ -4,6 +4,7 @@ All of it happens off the clock. Whatever is fast is optional: it is tried on sy
 the plain way of computing the same, and its verdict is logged. It never reads data.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from bert.attention import Route
 from bert.config import Config, Form, Precision
 from bert.flat import Flat
 from bert.graphs import capture
+from bert.lamb import Lamb, moments
 from bert.model import Batch, Bert, initialise, losses
 from bert.packing import DEPTH, masked_capacity
 from bert.update import Network, Update
@@ -116,12 +118,33 @@ def speed_up(model: Bert, update: Update, config: Config, process: Process, log:
     elif config.training.compile:  # TransformerEngine's layers are kernels already
         verdict = prove_variant("compile", torch.compile(model), model, update, example)
         log.event("fast_path", verdict.record)
+    if config.training.compile:
+        log.event("fast_path", prove_moments(update.lamb).record)
     update([example] * update.accumulation)  # loads kernels, makes NCCL's channels
     if config.training.cuda_graph and config.training.form is Form.PACKED:
         verdict = capture(update, example)
         log.event("fast_path", verdict.record)
     update.restore(kept)
     torch.cuda.synchronize()
+
+
+def prove_moments(lamb: Lamb) -> Verdict:
+    """Let LAMB compute its elementwise part in one compiled kernel if that gives the same."""
+    shape, device = (4, 1024), lamb.master.device
+    start = torch.rand(shape, device=device)  # of gradients, m, v and u
+    corrections = torch.tensor([0.4, 0.2], device=device)
+
+    def run(compute: Callable[..., None]) -> list[Tensor]:
+        parts = start.clone().unbind()
+        compute(*parts, corrections, betas=(0.6, 0.8), epsilon=1e-6)
+        return list(parts)
+
+    fused = torch.compile(moments)
+    plain = run(moments)
+    verdict = prove("lamb:compile", lambda: run(fused), plain=plain, truth=plain)
+    if verdict.passed:
+        lamb.moments = fused
+    return verdict
 
 
 def prove_variant(

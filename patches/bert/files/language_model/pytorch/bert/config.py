@@ -178,11 +178,9 @@ def _value(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - see _bui
 
 def _check(config: Config) -> None:
     """Raise ValueError for the first combination that cannot run."""
-    values, training, model = config.hyperparameters, config.training, config.model
+    values, model = config.hyperparameters, config.model
     if config.benchmark != "bert":
         raise ValueError(f"benchmark is {config.benchmark!r}; this program trains bert")
-    if values.opt_name != "lamb":
-        raise ValueError(f"hyperparameters.opt_name is {values.opt_name!r}; bert is for lamb")
     if model.hidden_size % model.num_attention_heads:
         raise ValueError(
             f"model.hidden_size is {model.hidden_size}, which {model.num_attention_heads} heads"
@@ -193,6 +191,18 @@ def _check(config: Config) -> None:
             f"hyperparameters.max_sequence_length is {values.max_sequence_length}, but the model"
             f" has {model.max_position_embeddings} positions; use at most that"
         )
+    if config.training.eval_every_samples < 1:
+        raise ValueError("training.eval_every_samples must be at least 1")
+    _check_schedule(values)
+    _check_batch(config)
+    if not config.rehearsal:
+        _check_fixed(config)
+
+
+def _check_schedule(values: Hyperparameters) -> None:
+    """Raise ValueError for an optimizer or a schedule that is none of ours."""
+    if values.opt_name != "lamb":
+        raise ValueError(f"hyperparameters.opt_name is {values.opt_name!r}; bert is for lamb")
     if min(values.opt_learning_rate_training_steps, values.gradient_accumulation_steps) < 1:
         raise ValueError(
             "hyperparameters.opt_learning_rate_training_steps and"
@@ -203,9 +213,31 @@ def _check(config: Config) -> None:
             f"hyperparameters.num_warmup_steps is {values.num_warmup_steps} and"
             f" opt_learning_rate_warmup_steps {values.opt_learning_rate_warmup_steps}; they are one"
         )
-    if training.eval_every_samples < 1:
-        raise ValueError("training.eval_every_samples must be at least 1")
-    _check_batch(config)
+
+
+def _check_fixed(config: Config) -> None:
+    """Raise ValueError where a run that may become a result changes what the rules fix."""
+    interval = evaluation_interval(config.hyperparameters.global_batch_size)
+    fixed: dict[str, tuple[object, object]] = {
+        "model": (config.model, Sizes()),
+        "training.target_accuracy": (config.training.target_accuracy, 0.72),
+        "training.eval_samples": (config.training.eval_samples, 10_000),
+        "training.eval_every_samples": (config.training.eval_every_samples, interval),
+        "training.clip_norm": (config.training.clip_norm, 1.0),
+        "hyperparameters.max_sequence_length": (config.hyperparameters.max_sequence_length, 512),
+        "hyperparameters.max_predictions_per_seq": (
+            config.hyperparameters.max_predictions_per_seq,
+            76,
+        ),
+    }
+    for key, (found, wanted) in fixed.items():
+        if found != wanted and config.submission.division == "closed":
+            raise ValueError(f"{key} is {found}, which the closed division fixes at {wanted}")
+
+
+def evaluation_interval(global_batch_size: int) -> int:
+    """Return every how many samples the rules ask for an evaluation; README.md:173-194."""
+    return int(0.05 * (230.23 * global_batch_size + 3_000_000) // 25_000) * 25_000
 
 
 def _check_batch(config: Config) -> None:

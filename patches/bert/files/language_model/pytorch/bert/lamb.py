@@ -32,6 +32,7 @@ class Lamb:
         self, flat: Flat, values: Hyperparameters, *, number: int = 0, shares: int = 1
     ) -> None:
         self.values, self.shares = values, shares
+        self.moments = moments  # or the same, compiled
         self.weights = flat.share(flat.weights, number)  # what the network computes with
         self.master = flat.share(flat.master, number)
         if flat.weights is not flat.master and shares > 1:
@@ -56,7 +57,7 @@ class Lamb:
         now = self.table.index_select(0, self.steps_taken)[0]
         self.steps_taken.add_(1).clamp_(max=len(self.table) - 1)
         rate, correction1, correction2 = now.unbind()
-        moments(
+        self.moments(
             gradients,
             self.m,
             self.v,
@@ -71,7 +72,7 @@ class Lamb:
         ratios = self._ratios()
         if self.u_pieces:
             torch._foreach_mul_(self.u_pieces, list(ratios.unbind()))
-        self.master.sub_(self.u.mul_(rate))
+        self.master.addcmul_(self.u, rate, value=-1.0)
         if self.weights.dtype != self.master.dtype:
             self.weights.copy_(self.master)
 

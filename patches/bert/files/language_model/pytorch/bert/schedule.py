@@ -23,11 +23,6 @@ def learning_rate(step: int, values: Hyperparameters) -> float:
     )
 
 
-def evaluation_interval(global_batch_size: int) -> int:
-    """Return every how many samples the rules ask for an evaluation; README.md:173-194."""
-    return int(0.05 * (230.23 * global_batch_size + 3_000_000) // 25_000) * 25_000
-
-
 def evaluation_steps(
     *, every_samples: int, global_batch_size: int, training_steps: int
 ) -> list[int]:
