@@ -18,6 +18,7 @@ LEDGER = "ledger"  # <benchmark>/ is a whole run set: plan, ledger, every run an
 SOLUTION = "solution"  # the RFP's "solution files"
 SCORES = f"{SOLUTION}/scores.json"
 CHECK = f"{SOLUTION}/check.json"
+RCPS = f"{SOLUTION}/custom-rcps.json"  # the proponent's own convergence points, if any
 REDACTION = f"{SOLUTION}/redaction.json"
 WORKBOOK = "Benchmark_Results.xlsx"
 REPORT = "report.html"

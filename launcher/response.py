@@ -58,6 +58,7 @@ class Order:
     reference: str | None  # where mlcommons/training is; None: overlay alone (drafts only)
     draft: bool
     redact: Key | None = None
+    rcp_file: Path | None = None  # convergence points that `launcher rcp` made
     patches: Path = paths.PATCHES
 
 
@@ -121,6 +122,8 @@ def stage(
         _copy_set(runs, root / package.LEDGER / benchmark.value)
         _stage_solution(root / package.SOLUTION / benchmark.value, runs, runs.plan)
     filetree.write_folder(filetree.read_folder(order.patches), root / package.PATCHES)
+    if order.rcp_file is not None:
+        _copy(order.rcp_file, root / package.RCPS)
     _write_json(root / package.CHECK, [_finding(each) for each in answer.findings])
     _write_json(root / package.SCORES, numbers.statement(answer.sets, answer.rcps))
     _write_json(root / package.SOLUTION / "versions.json", _versions())

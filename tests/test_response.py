@@ -227,3 +227,29 @@ def test_a_draft_of_an_invalid_set_leaves_its_cell_empty(template, tmp_path):
     strict = dataclasses.replace(order, draft=False)
     with pytest.raises(ConfigError, match="bert has no valid result"):
         response.stage(found, found.system, strict, tmp_path / "again", report=page)
+
+
+def test_own_convergence_points_are_carried_and_used_only_when_accepted(
+    results, template, tmp_path
+):
+    points = tmp_path / "rcps.json"
+    points.write_text('{"resnet": {}}')
+    out = tmp_path / "response.tar.zst"
+    order = response.Order(template=template, reference=None, draft=True, rcp_file=points)
+    response.build(answer.load([results], nobody), order, out, report=page, referee=nobody)
+    judged_by = []
+
+    def judge_by(path):
+        judged_by.append(path.read_text())
+        return nobody
+
+    told = {
+        accepted: [claim.message for claim in found.claims if claim.name == "rcp.own"]
+        for accepted, found in {
+            False: verify.verify(out, referee=nobody),
+            True: verify.verify(out, referee=nobody, points=judge_by),
+        }.items()
+    }
+    assert judged_by == [points.read_text()]
+    assert "not used" in told[False][0]
+    assert "were used" in told[True][0]

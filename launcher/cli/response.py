@@ -28,6 +28,11 @@ def response(  # noqa: PLR0917 - typer reads the options from here
     draft: bool = typer.Option(
         False, "--draft", help="Build although errors stand; marked as a draft throughout."
     ),
+    rcp_file: Path | None = typer.Option(
+        None,
+        "--rcp-file",
+        help="Convergence points of `launcher rcp` to judge by; the response carries them.",
+    ),
     system: Path | None = typer.Option(
         None, "--system", help="System file of logs that come without a plan (drafts only)."
     ),
@@ -47,13 +52,16 @@ def response(  # noqa: PLR0917 - typer reads the options from here
     from launcher.report.form import Format
     from launcher.report.page import render
 
-    found = answer.load(results or [Path("results")], check.check)
+    referee = functools.partial(check.check, rcp_file=rcp_file)
+    found = answer.load(results or [Path("results")], referee)
     if system is not None:
         found = dataclasses.replace(found, system=systems.load(system))
     key = redaction.secrets(found.sets.values(), redact_also) if redact or redact_also else None
-    order = responses.Order(template=_bytes(template), reference=reference, draft=draft, redact=key)
+    order = responses.Order(
+        template=_bytes(template), reference=reference, draft=draft, redact=key, rcp_file=rcp_file
+    )
     page = functools.partial(render, form=Format.HTML)
-    findings = responses.build(found, order, out, report=page, referee=check.check)
+    findings = responses.build(found, order, out, report=page, referee=referee)
     for finding in findings:
         typer.echo(f"{finding.severity.value}: {finding.where}: {finding.message}", err=True)
     if key is not None:

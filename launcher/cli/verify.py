@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from launcher.package import RCPS
+
 if TYPE_CHECKING:
-    from launcher.verify import Verification
+    from launcher.verify import Referee, Verification
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +18,7 @@ def register(app: typer.Typer) -> None:
     app.command("verify")(verify)
 
 
-def verify(
+def verify(  # noqa: PLR0917 - typer reads the options from here
     response: Path = typer.Argument(
         help="A response (.tar.zst, .tar.gz, .tar, .zip or folder), or a folder of MLPerf results."
     ),
@@ -27,6 +29,11 @@ def verify(
     ),
     redaction_key: Path | None = typer.Option(
         None, "--redaction-key", help="The proponent's key, to check a redacted response in full."
+    ),
+    accept_rcps: bool = typer.Option(
+        False,
+        "--accept-rcps",
+        help=f"Judge by the response's own convergence points, after reading {RCPS}.",
     ),
     all_claims: bool = typer.Option(False, "--all", help="Print what agrees, too, claim by claim."),
     as_json: bool = typer.Option(False, "--json", help="Print every claim as JSON."),
@@ -39,13 +46,27 @@ def verify(
     from launcher import verify as verifying
 
     key = redaction.load(redaction_key) if redaction_key else None
-    found = verifying.verify(response, referee=check.check, reference=reference, key=key)
+    found = verifying.verify(
+        response,
+        referee=check.check,
+        reference=reference,
+        key=key,
+        points=_judging_by if accept_rcps else None,
+    )
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2, allow_nan=False))
     else:
         for line in _told(found, all_claims=all_claims):
             typer.echo(_printable(line))
     raise typer.Exit(0 if found.agrees else 1)
+
+
+def _judging_by(rcp_file: Path) -> "Referee":
+    import functools
+
+    from launcher import check
+
+    return functools.partial(check.check, rcp_file=rcp_file)
 
 
 def _told(found: "Verification", *, all_claims: bool) -> Iterator[str]:

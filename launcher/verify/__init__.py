@@ -62,19 +62,28 @@ class Verification:
 
 
 def verify(
-    response: Path, *, referee: Referee, reference: str | None = None, key: "Key | None" = None
+    response: Path,
+    *,
+    referee: Referee,
+    reference: str | None = None,
+    key: "Key | None" = None,
+    points: Callable[[Path], Referee] | None = None,
 ) -> Verification:
     """Examine a package (tar, tar.gz, tar.zst, zip) or a folder.
 
-    `referee` checks run sets (launcher.check), `key` undoes a redaction. Raises ResponseError when
-    the package cannot be unpacked safely or holds nothing that could be examined.
+    `referee` checks run sets (launcher.check), `key` undoes a redaction, `points` makes a referee
+    of the convergence points that the response carries, where they are accepted.
+    Raises ResponseError when the package cannot be unpacked safely or holds nothing to examine.
     """
     with unpack.opened(response) as root, redacted.opened(package.locate(root), key) as opened:
         layout, first, soften = opened
         kind = "response" if layout.ours else "results"
         look = _response if layout.ours else _results
+        own = layout.root / package.RCPS
+        if points is not None and own.is_file():
+            referee = points(own)
         claims, sets, rcps = look(layout, referee, reference)
-        claims = [*first, *map(soften, claims)]
+        claims = [*first, *_own_points(layout, accepted=points is not None), *map(soften, claims)]
         return Verification(
             package=response.name,
             kind=kind,
@@ -175,6 +184,15 @@ def _draft(layout: Layout) -> list[Claim]:
     if not (layout.root / package.DRAFT).exists():
         return []
     return [Place(where=package.DRAFT).differs("draft", "the proponent marked this as a draft")]
+
+
+def _own_points(layout: Layout, *, accepted: bool) -> list[Claim]:
+    """Say that the response brings convergence points of its own, and who judged by them."""
+    if not (layout.root / package.RCPS).is_file():
+        return []
+    used = "were used here" if accepted else "were not used; look at them, then --accept-rcps"
+    text = f"the response brings its own convergence points, which {used}"
+    return [Place(where=package.RCPS).cannot_tell("rcp.own", text)]
 
 
 def _load_one(layout: Layout, benchmark: Benchmark) -> tuple[RunSet | None, list[Claim]]:
