@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from tests.patches.resnet.runs import (
     SMALL,
@@ -50,6 +51,19 @@ def test_every_block_is_closed_and_evaluated_once(outcome):
     assert keys(log).count("block_stop") == keys(log).count("eval_accuracy") == len(blocks)
     evaluated = [r["metadata"]["epoch_num"] for r in log if r["key"] == "eval_accuracy"]
     assert evaluated == [1, 5]
+
+
+def test_weights_are_kept_only_where_asked_for(outcome, bright, tmp_path):
+    text = render(hyperparameters=SMALL | GENTLE, training=SHORT | {"keep_weights": True})
+    status, log, _ = run_program(tmp_path, text, bright)
+
+    assert status == 0
+    kept = load_file(tmp_path / "weights.safetensors")
+    assert "head.dense.weight" in kept
+    assert "stem.bn.running_mean" in kept
+    assert all(tensor.isfinite().all() for tensor in kept.values())
+    # Keeping them changes nothing of the run.
+    assert values(log, "eval_accuracy") == values(outcome[1], "eval_accuracy")
 
 
 def test_every_epoch_reports_its_throughput_and_loss(outcome):

@@ -44,6 +44,7 @@ class Training:
     max_epochs: int
     loader_threads: int  # of each rank
     hardware_decoder_load: float  # share of images for the GPU's JPEG engine
+    keep_weights: bool  # write them to the results folder when the clock has stopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import argparse
 import time
 from pathlib import Path
 
-from image_classification.pytorch import build, schedule
+from image_classification.pytorch import build, checkpoint, schedule
 from image_classification.pytorch.config import EVAL_INTERVAL_EPOCHS, Config, load
 from pytorch_common import affinity, distributed
 from pytorch_common.failure import guarded, stop_on_termination
@@ -35,6 +35,8 @@ def main() -> None:
         run.training_data.begin()
         run.evaluation_data.begin()
         train(config, run, log)
+        if config.training.keep_weights and process.rank == 0:
+            checkpoint.save(run.step.learner, arguments.results)
     distributed.leave()
 
 
