@@ -63,6 +63,11 @@ def test_every_sequence_is_in_exactly_one_row():
     assert np.where(plan >= 0, lengths[plan], 0).sum(1).max() <= 512
 
 
+@pytest.mark.parametrize(("lengths", "rows"), [([512], 1), ([512] * 9, 9), ([256] * 8, 4), ([], 0)])
+def test_sequences_that_fill_their_rows_exactly_leave_nothing_to_plan(lengths, rows):
+    assert len(plan_rows(np.array(lengths, dtype=np.int64))) == rows
+
+
 def test_packing_is_random_by_seed_and_repeatable():
     lengths = wikipedia_lengths(1000)
     assert (plan_rows(lengths, seed=1) == plan_rows(lengths, seed=1)).all()

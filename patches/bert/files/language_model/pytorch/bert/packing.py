@@ -123,7 +123,7 @@ def _make_ups(
             if times:
                 np.subtract.at(left, list(make_up), times)
                 yield make_up, int(times)
-        if left.sum() > 0.8 * before:
+        if left.sum() >= 0.8 * before:  # nothing left is a reason to stop too
             break
     for longest in range(len(counts) - 1, 0, -1):  # the rest, longest first, fullest row first
         while left[longest]:
