@@ -133,8 +133,8 @@ def _copy_rcp(rcp_file: Path, folder: Path) -> Path:
 
 def _counts_train_samples(runs: RunSet) -> bool:
     """Say whether this set's epoch_num cannot be samples, so that train_samples must serve."""
-    if runs.benchmark is not Benchmark.BERT:
-        return False
+    if runs.benchmark is not Benchmark.BERT or runs.rehearsal:
+        return False  # a rehearsal's few samples are samples
     counted = [run.result.progress or 0 for run in runs.scored if run.result.converged]
     return bool(counted) and max(counted) < MIN_SAMPLES
 
@@ -213,7 +213,7 @@ def _seeds(runs: RunSet, complaints: list[str]) -> Iterator[Finding]:
         text = complaint
         for n, run in reversed(list(enumerate(runs.runs))):
             text = _rename(text, n, place(run))
-        yield Finding(rule="seed.official", where=str(runs.folder), message=text)
+        yield Finding(rule="seed.official", where=runs.folder.name, message=text)
 
 
 def _rename(text: str, n: int, name: str) -> str:
@@ -225,7 +225,7 @@ def _note_samples(runs: RunSet) -> Iterator[Finding]:
     if _counts_train_samples(runs):
         yield Finding(
             rule="rcp.samples",
-            where=str(runs.folder),
+            where=runs.folder.name,
             message="epoch_num counts epochs here; samples to converge were taken from"
             " train_samples, which only holds if each log counts what was really trained",
             severity=Severity.WARNING,

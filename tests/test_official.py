@@ -100,6 +100,10 @@ def judged(tmp_path_factory):
     cases["ours"] = runset.load(recorded.write(root / "ours", Benchmark.BERT, failed=(3,)))
     epochs = [(b'"epoch_num": 2450000', b'"epoch_num": 1'), (b": 156725653", b": 2450000")]
     cases["epochs"] = logs(root / "bert", Benchmark.BERT, **{f"_{n}": epochs for n in range(10)})
+    rehearsed = recorded.write(root / "rehearsed", Benchmark.BERT, rehearsal=True)
+    for log in rehearsed.glob("run_*/REHEARSAL-result.txt"):
+        log.write_bytes(log.read_bytes().replace(b'"epoch_num": 2450000', b'"epoch_num": 1740'))
+    cases["rehearsed"] = runset.load(rehearsed)
     for name, options in {"two failed": {"failed": (0, 1)}, "three runs": {"runs": 3}}.items():
         cases[name] = runset.load(recorded.write(root / name, Benchmark.RESNET, **options))
     opinions = dict(zip(cases, official.judge(list(cases.values())), strict=True))
@@ -146,6 +150,7 @@ def test_a_seed_used_twice_is_named_with_both_logs(judged):
     assert found.rule == "seed.official"
     assert "result_1.txt" in found.message
     assert "result_3.txt" in found.message
+    assert found.where == "resnet"
 
 
 def test_our_run_sets_are_judged_like_any_other(judged):
@@ -165,6 +170,10 @@ def test_an_epoch_num_that_cannot_be_samples_is_replaced_and_said(judged):
     opinion = judged[1]["epochs"]
     assert opinion.convergence.passed
     assert [each.rule for each in opinion.findings] == ["rcp.samples"]
+
+
+def test_a_rehearsals_few_samples_are_taken_for_samples(judged):
+    assert not [each for each in judged[1]["rehearsed"].findings if each.rule == "rcp.samples"]
 
 
 @pytest.mark.parametrize("case", ["two failed", "mixed"])

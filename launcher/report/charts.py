@@ -89,8 +89,8 @@ def accuracy(runs: Sequence[Series], target: float, name: str) -> str:
                       va="bottom", color=GOOD, fontsize=10)  # fmt: skip
         values = [value for run in runs for value in run.y]
         if values:
-            low = max(min(*values, target), target * 0.6)
-            axes.set_ylim(low - 0.02 * target, min(max(*values, target) + 0.05 * target, 1.0))
+            low, high = min(*values, target), max(*values, target)
+            axes.set_ylim(low - 0.05 * target, min(high + 0.05 * target, 1.0))
         axes.set_xlabel("minutes since run_start")
         axes.set_ylabel(name)
 
@@ -172,7 +172,7 @@ def bars(labels: Sequence[str], values: Sequence[float], *, own: int, x: str) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """One run on the clock: minutes since the first container started."""
+    """One run on the clock: minutes since the first container or process started."""
 
     label: str
     container: tuple[float, float]
@@ -193,7 +193,7 @@ def timeline(lanes: Sequence[Lane]) -> str:
                 axes.barh(row, end - begin, left=begin, height=0.34, color=_LINE[lane.kind][0])
             axes.plot(lane.cleared, [row] * len(lane.cleared), "|", color=GOOD, markersize=11)
         _rows(axes, [lane.label for lane in lanes])
-        axes.set_xlabel("minutes since the first container started")
+        axes.set_xlabel("minutes since the first run began")
 
     return _svg(draw, 0.75 + 0.24 * len(lanes))
 

@@ -10,7 +10,7 @@ from typing import Any
 from launcher import runset
 from launcher.answer import Answer
 from launcher.changes import Changes
-from launcher.core import rcp, rules
+from launcher.core import rcp, sanity
 from launcher.core.benchmark import Benchmark
 from launcher.core.score import Score
 from launcher.core.units import seconds
@@ -96,13 +96,14 @@ def _benchmark(answer: Answer, benchmark: Benchmark) -> dict[str, Any]:
         "rcp_message": found.message if found else "not compared with the reference points",
         "convergence": _convergence(benchmark, runs),
         "runs": [_run(run, runs) for run in runs.runs],
-        "hyperparameters": _hyperparameters(benchmark, runs),
+        "hyperparameters": _hyperparameters(runs),
         "changes": _changes(answer.changes[benchmark]),
         "evidence": [
             {"name": claim.name, "verdict": claim.verdict.value, "message": claim.message}
             for claim in evidence.examine(runs, benchmark.value)
         ],
         "image": _image(runs),
+        "engine": runs.plan.engine if runs.plan else None,
         "implementation": runs.plan.implementation if runs.plan else None,
         "dataset": dict(runs.plan.dataset) if runs.plan and runs.plan.dataset else None,
     }
@@ -162,8 +163,7 @@ def _convergence(benchmark: Benchmark, runs: RunSet) -> dict[str, Any]:
     }
 
 
-def _hyperparameters(benchmark: Benchmark, runs: RunSet) -> list[dict[str, Any]]:
-    logged = runs.runs[0].result.hyperparameters
+def _hyperparameters(runs: RunSet) -> list[dict[str, Any]]:
     return [
         {
             "key": verdict.key,
@@ -174,7 +174,7 @@ def _hyperparameters(benchmark: Benchmark, runs: RunSet) -> list[dict[str, Any]]
             "source": verdict.source,
             "note": verdict.note,
         }
-        for verdict in rules.verdicts(benchmark, logged)
+        for verdict in sanity.verdicts([run.result for run in runs.runs])
     ]
 
 

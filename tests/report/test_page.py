@@ -1,5 +1,6 @@
 import itertools
 import json
+import re
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -11,7 +12,8 @@ from launcher.core.benchmark import Benchmark
 from launcher.core.findings import Finding
 from launcher.official import Convergence, Opinion
 from launcher.paths import ROOT
-from launcher.report import page
+from launcher.report import charts, page
+from launcher.report.charts import Series
 from launcher.report.form import Format
 from tests import recorded
 
@@ -103,6 +105,22 @@ def test_every_chart_of_both_benchmarks_is_drawn(html):
     assert outline.tags["svg"] == outline.tags["figure"] == 13
 
 
+def test_the_accuracy_chart_holds_every_evaluation():
+    curve = Series(label="run 0", kind="scored", x=(0.0, 1.0, 2.0), y=(0.1, 0.5, 0.76))
+    svg = charts.accuracy([curve], 0.759, "top-1 accuracy")
+    height = float(re.search(r'viewBox="0 0 \S+ (\S+)"', svg)[1])
+    drawn = re.search(r'd="(M [^"]+)" clip-path="[^"]*" style="[^"]*var\(--accent\)', svg)[1]
+    rows = [float(point.split()[1]) for point in re.split("[ML] ", drawn) if point]
+    assert len(rows) == len(curve.y)
+    assert all(0 < row < height for row in rows)
+
+
+def test_the_page_judges_the_size_of_the_data_set_as_check_does(found):
+    resnet = json.loads(page.render(found, Format.JSON))["benchmarks"][0]
+    judged = {row["key"]: row["ok"] for row in resnet["hyperparameters"]}
+    assert (judged["train_samples"], judged["eval_samples"]) == (True, True)
+
+
 def test_a_run_that_did_not_converge_is_shown_as_such(found):
     facts = json.loads(page.render(found, Format.JSON))
     kinds = [run["kind"] for run in facts["benchmarks"][0]["runs"]]
@@ -138,8 +156,8 @@ def test_a_strangers_markup_stays_text(tmp_path):
 
 
 def test_findings_are_shown_with_their_weight(html):
-    assert "seed.unique" in html
-    assert "bert/run_3" in html
+    assert "seed.unique" in html.replace("<wbr>", "")
+    assert "bert/run_3" in html.replace("<wbr>", "")
     assert 'class="tag bad">error' in html
 
 
