@@ -69,7 +69,7 @@ def ours(precision: str | None, *, compiled: bool) -> Callable[[Options], Worklo
     def prepare(options: Options) -> Workload:
         config = _config(options, precision or options.precision, compiled=compiled)
         log = RunLog(rank=1)
-        _, update = build.prepare(config, _process(options), 1, None, log)
+        update = build.prepare(config, _process(options), 1, None, log).update
         rows = _rows(options)
         batch = to_device(collate(rows), update.device)
 

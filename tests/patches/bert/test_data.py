@@ -66,7 +66,9 @@ def test_batches_come_in_order_with_their_sequences_counted(tmp_path):
     rows = synthetic.random_rows(config, count=12, seed=0)
     write_rows(tmp_path, shard=0, rows=rows)
     numbers = iter(np.arange(12).reshape(3, 4))
-    batches = Batches(RowStore(tmp_path), numbers, form=Form.PACKED, vocab_size=101, pinned=False)
+    batches = Batches(
+        RowStore(tmp_path), numbers, form=Form.PACKED, vocab_size=101, device=small.CPU
+    )
     for part in np.split(rows, 3):
         batch, sequences = next(batches)
         assert (batch.tokens.numpy().reshape(4, 32) == part["tokens"]).all()

@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from bert.apex_lamb import ApexLamb
 from bert.checkpoint import view
 from bert.flat import Flat
 from bert.lamb import Lamb
 from bert.schedule import learning_rate
 from bert.variables import variables
 
-from tests.patches.bert import small
+from tests.patches.bert import apex, small
 from tests.patches.bert.small import network
 
 
@@ -28,8 +29,17 @@ def float64_lamb(weights, gradients, values, adapted, start):
     return weights
 
 
+def lamb_of(flat, values, kernels, monkeypatch):
+    lamb = Lamb(flat, values)
+    if kernels == "apex":
+        apex.install(monkeypatch)
+        lamb.compute = ApexLamb(lamb, flat)
+    return lamb
+
+
+@pytest.mark.parametrize("kernels", ["torch", "apex"])
 @pytest.mark.parametrize("warmup", [0, 6])
-def test_ten_steps_agree_with_float64_for_every_variable(warmup):
+def test_ten_steps_agree_with_float64_for_every_variable(warmup, kernels, monkeypatch):
     config = small.config(
         hyperparameters={
             "num_warmup_steps": warmup,
@@ -42,7 +52,7 @@ def test_ten_steps_agree_with_float64_for_every_variable(warmup):
     with torch.no_grad():  # a variable of zeros keeps ratio 1
         model.token_type_embeddings.zero_()
     flat = Flat(model)
-    lamb = Lamb(flat, values)
+    lamb = lamb_of(flat, values, kernels, monkeypatch)
     start = {
         v.name: view(model, v).detach().double().numpy().copy() for v in variables(model.sizes)
     }
@@ -75,7 +85,8 @@ def test_biases_and_layer_norms_are_not_adapted_and_everything_else_is():
     assert sum(flags.values()) == 2 * 6 + 3 + 3
 
 
-def test_fused_query_key_and_value_have_a_ratio_each():
+@pytest.mark.parametrize("kernels", ["torch", "apex"])
+def test_fused_query_key_and_value_have_a_ratio_each(kernels, monkeypatch):
     model = network(small.config())
     flat = Flat(model)
     sizes = {"query": 1.0, "key": 10.0, "value": 100.0}
@@ -89,20 +100,31 @@ def test_fused_query_key_and_value_have_a_ratio_each():
         for name, size in sizes.items():
             view(model, chosen[name]).fill_(size)
     values = small.config(hyperparameters={"opt_lamb_weight_decay_rate": 0.0}).hyperparameters
-    lamb = Lamb(flat, values)
+    lamb = lamb_of(flat, values, kernels, monkeypatch)
     lamb.step(torch.ones_like(flat.gradients))
     for name, size in sizes.items():
         change = size - view(model, chosen[name]).mean().item()
         assert change / size == pytest.approx(0.02, rel=1e-3)
 
 
-def test_low_precision_weights_follow_fp32_masters():
+def test_apex_is_not_given_a_share(monkeypatch):
+    apex.install(monkeypatch)
+    flat = Flat(network(small.config()), shares=2)
+    with pytest.raises(ValueError, match="whole variables"):
+        ApexLamb(Lamb(flat, small.config().hyperparameters, number=1, shares=2), flat)
+
+
+@pytest.mark.parametrize("kernels", ["torch", "apex"])
+def test_low_precision_weights_follow_fp32_masters(kernels, monkeypatch):
     config = small.config()
     model = network(config)
     exact = Lamb(Flat(network(config)), config.hyperparameters)
     flat = Flat(model, dtype=torch.bfloat16)
-    lamb = Lamb(flat, config.hyperparameters)
-    gradients = torch.randn(len(flat.gradients), generator=torch.Generator().manual_seed(0))
+    lamb = lamb_of(flat, config.hyperparameters, kernels, monkeypatch)
+    generator = torch.Generator().manual_seed(0)
+    gradients = torch.zeros(len(flat.gradients))
+    for low, high in flat.spans:
+        gradients[low:high] = torch.randn(high - low, generator=generator)
     for _ in range(3):
         lamb.step(gradients)
         exact.step(gradients)

@@ -5,6 +5,7 @@ import torch
 
 from pytorch_common import fastpath
 
+CPU = torch.device("cpu")
 TRUTH = [torch.tensor([3.0, 4.0])]
 PLAIN = [torch.tensor([3.0, 4.1])]  # wrong by 2 %
 
@@ -50,3 +51,36 @@ def test_times_are_of_one_call():
     elapsed = fastpath.milliseconds(lambda: calls.append(1), device=torch.device("cpu"), calls=5)
     assert len(calls) == 15
     assert elapsed >= 0
+
+
+@pytest.fixture
+def other_rank(monkeypatch):
+    """Another rank, which says of itself what the test tells it to."""
+    said = {"refused": 0.0}
+    monkeypatch.setattr(
+        fastpath.distributed, "max_", lambda tensor: tensor.clamp(min=said["refused"])
+    )
+    return said
+
+
+def test_a_path_is_refused_where_any_rank_refuses_it(other_rank):
+    good, bad = prove([3.1, 4.0]), prove([3.0, 4.3])
+    assert fastpath.agreed(good, device=CPU) is good
+    assert fastpath.agreed(bad, device=CPU) is bad
+    other_rank["refused"] = 1.0
+    verdict = fastpath.agreed(good, device=CPU)
+    assert not verdict.passed
+    assert "another rank" in verdict.note
+    assert fastpath.agreed(bad, device=CPU) is bad
+
+
+def test_what_one_rank_cannot_make_no_rank_relies_on(other_rank):
+    def impossible():
+        raise NotImplementedError("not on this driver")
+
+    assert fastpath.on_all_ranks(lambda: 3, device=CPU) == 3
+    with pytest.raises(NotImplementedError, match="this driver"):
+        fastpath.on_all_ranks(impossible, device=CPU)
+    other_rank["refused"] = 1.0
+    with pytest.raises(RuntimeError, match="another rank could not"):
+        fastpath.on_all_ranks(lambda: 3, device=CPU)

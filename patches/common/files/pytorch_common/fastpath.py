@@ -7,10 +7,15 @@ factor, and no more. A path that cannot run here is refused with the reason; it 
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from pytorch_common import distributed
+
+T = TypeVar("T")
 
 FACTOR = 1.5  # times the plain path's own error
 FLOOR = 1e-5  # fp32: two orders of summation differ by about that
@@ -71,6 +76,29 @@ def prove(
     passed = error <= allowed  # false for NaN, too
     note = "agrees with the plain path" if passed else "disagrees with the plain path: not used"
     return Verdict(name=name, passed=passed, error=error, allowed=allowed, note=note)
+
+
+def agreed(verdict: Verdict, *, device: torch.device) -> Verdict:
+    """Refuse on every rank what any rank refuses: where ranks must compute the same way."""
+    refused = torch.tensor(float(not verdict.passed), device=device)
+    if distributed.max_(refused).item() and verdict.passed:
+        return replace(verdict, passed=False, note="agrees here, but not on another rank: not used")
+    return verdict
+
+
+def on_all_ranks(make: Callable[[], T], *, device: torch.device) -> T:
+    """Make something that all ranks must have before any of them relies on it.
+
+    Raises what `make` raised, and RuntimeError on the ranks where it did not.
+    """
+    try:
+        made = make()
+    except REFUSALS:
+        distributed.max_(torch.ones((), device=device))
+        raise
+    if distributed.max_(torch.zeros((), device=device)).item():
+        raise RuntimeError("another rank could not")
+    return made
 
 
 def milliseconds(run: Callable[[], None], *, device: torch.device, calls: int = 20) -> float:

@@ -1,22 +1,21 @@
-"""A configuration to a network and its update on this rank's device, warm and proven.
+"""A configuration to a network, its update and its judge on this rank's device, warm and proven.
 
-All of it happens off the clock. Whatever is fast is optional: it is tried on synthetic data against
-the plain way of computing the same, and its verdict is logged. It never reads data.
+All of it happens off the clock. It chooses precision and attention; `paths` chooses among the ways
+to compute the rest. It never reads data.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from bert import attention, fp8, synthetic
+from bert import attention, fp8, paths, synthetic
 from bert.attention import Route
-from bert.config import Config, Form, Precision
+from bert.config import Config, Precision
+from bert.evaluate import Judge, judged
 from bert.flat import Flat
-from bert.graphs import capture
-from bert.lamb import Lamb, moments
-from bert.model import Batch, Bert, initialise, losses
+from bert.model import Bert, initialise
 from bert.packing import DEPTH, masked_capacity
-from bert.update import Network, Update
+from bert.update import Update
 from torch import Tensor, nn
 
 from pytorch_common.distributed import Process
@@ -32,9 +31,18 @@ DTYPES = {
 PROOF_ROWS = 4
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What a run trains and evaluates with."""
+
+    model: Bert
+    update: Update
+    judge: Judge
+
+
 def prepare(
     config: Config, process: Process, seed: int, checkpoint: Path | None, log: RunLog
-) -> tuple[Bert, Update]:
+) -> Prepared:
     """Make network and update with equal weights on every rank, and warm them up."""
     dtype = DTYPES[config.training.precision]
     model = network(config, choose_attention(config, process.device, dtype, log), process)
@@ -48,10 +56,12 @@ def prepare(
     shares = process.world_size if config.training.sharded_optimizer else 1
     update = Update(model, config, process, Flat(model, shares=shares, dtype=dtype))
     torch.manual_seed(seed * 1_000_003 + process.rank)  # dropout differs between ranks
+    judge: Judge = lambda batch: judged(model(batch), batch)  # noqa: E731 - typed
     if process.device.type == "cuda":
-        speed_up(model, update, config, process, log)
+        paths.speed_up(model, update, config, process, log)
+        judge = paths.speed_up_evaluation(model, judge, config, process, log)
         torch.manual_seed(seed * 1_000_003 + process.rank)
-    return model, update
+    return Prepared(model=model, update=update, judge=judge)
 
 
 def network(config: Config, route: str, process: Process) -> Bert:
@@ -102,67 +112,3 @@ def prove_attention(name: str, config: Config, device: torch.device, dtype: torc
     return prove(
         f"attention:{name}", lambda: run(attention.ROUTES[name], dtype), plain=plain, truth=truth
     )
-
-
-def speed_up(model: Bert, update: Update, config: Config, process: Process, log: RunLog) -> None:
-    """Compile, warm up and capture on synthetic data; weights and moments are put back."""
-    example = synthetic.batch(
-        config, rows=config.rows(process.world_size), seed=process.rank, device=process.device
-    )
-    kept = update.state()
-    if config.training.precision is Precision.FP8:
-        verdict = prove_variant("fp8", fp8.InFp8(model), model, update, example)
-        log.event("fast_path", verdict.record)
-        if not verdict.passed:
-            raise RunError(f"training.precision is fp8, but it {verdict.note}; use bf16.")
-    elif config.training.compile:  # TransformerEngine's layers are kernels already
-        verdict = prove_variant("compile", torch.compile(model), model, update, example)
-        log.event("fast_path", verdict.record)
-    if config.training.compile:
-        log.event("fast_path", prove_moments(update.lamb).record)
-    update([example] * update.accumulation)  # loads kernels, makes NCCL's channels
-    if config.training.cuda_graph and config.training.form is Form.PACKED:
-        verdict = capture(update, example)
-        log.event("fast_path", verdict.record)
-    update.restore(kept)
-    torch.cuda.synchronize()
-
-
-def prove_moments(lamb: Lamb) -> Verdict:
-    """Let LAMB compute its elementwise part in one compiled kernel if that gives the same."""
-    shape, device = (4, 1024), lamb.master.device
-    start = torch.rand(shape, device=device)  # of gradients, m, v and u
-    corrections = torch.tensor([0.4, 0.2], device=device)
-
-    def run(compute: Callable[..., None]) -> list[Tensor]:
-        parts = start.clone().unbind()
-        compute(*parts, corrections, betas=(0.6, 0.8), epsilon=1e-6)
-        return list(parts)
-
-    fused = torch.compile(moments)
-    plain = run(moments)
-    verdict = prove("lamb:compile", lambda: run(fused), plain=plain, truth=plain)
-    if verdict.passed:
-        lamb.moments = fused
-    return verdict
-
-
-def prove_variant(
-    name: str, variant: Network, model: Bert, update: Update, example: Batch
-) -> Verdict:
-    """Compare losses of another way to compute the network, dropout off; use it if they agree."""
-    model.eval()
-
-    def run(network: Network) -> list[Tensor]:
-        update.flat.gradients.zero_()
-        masked, following = losses(network(example), example)
-        (masked + following).backward()
-        found = [torch.stack([masked, following]).detach()]
-        return found if name == "fp8" else [*found, update.flat.gradients.clone()]
-
-    plain = run(model)
-    verdict = prove(name, lambda: run(variant), plain=plain, truth=None)
-    if verdict.passed:
-        update.network = variant
-    model.train()
-    return verdict

@@ -165,6 +165,18 @@ def map_batch(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
     return Batch(**mapped(batch) | {"segments": segments})
 
 
+def tensors(batch: Batch) -> list[Tensor]:
+    """List every tensor of a batch, always in the same order."""
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_batch(batch, note)
+    return found
+
+
 class Batches:
     """Batches of one rank in host memory (pinned for a GPU), made ahead by a thread of its own."""
 
@@ -175,9 +187,9 @@ class Batches:
         *,
         form: Form,
         vocab_size: int,
-        pinned: bool,
+        device: torch.device,
     ) -> None:
-        self._make = (store, numbers, form, vocab_size, pinned)
+        self._make = (store, numbers, form, vocab_size, device)
         self._ready: queue.Queue[tuple[Batch, int] | Exception] = queue.Queue(READ_AHEAD)
         threading.Thread(target=self._work, daemon=True).start()
 
@@ -189,7 +201,10 @@ class Batches:
         return made
 
     def _work(self) -> None:
-        store, numbers, form, vocab_size, pinned = self._make
+        store, numbers, form, vocab_size, device = self._make
+        pinned = device.type == "cuda"
+        if pinned:
+            torch.cuda.set_device(device)  # a thread starts on GPU 0 and would pin its memory there
         try:
             for chosen in numbers:
                 rows = store.take(chosen)

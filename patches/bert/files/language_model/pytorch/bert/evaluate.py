@@ -5,6 +5,7 @@ The reference's metric is a token micro-average over exactly 10,000 sequences
 after the clock has started, and stays on the device.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from torch import Tensor
 from pytorch_common import distributed
 from pytorch_common.distributed import Process
 from pytorch_common.failure import RunError
+
+Judge = Callable[[Batch], Tensor]  # what `judged` says of a batch, computed in some way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,39 +61,45 @@ def load(data: Path, config: Config, process: Process) -> list[Batch]:
         check_rows(mine, vocab_size=config.model.vocab_size, where=str(data / "eval"))
     except RowError as error:
         raise RunError(f"{error}; prepare the evaluation set again.") from error
-    size = min(config.training.eval_rows, len(mine))
-    batches = max(1, -(-len(mine) // max(1, size)))
-    padded = np.zeros(batches * max(1, size), dtype=store.dtype)  # empty rows weigh nothing
+    batches = max(1, -(-len(mine) // config.training.eval_rows))
+    padded = np.zeros(batches * config.training.eval_rows, dtype=store.dtype)  # 0s weigh nothing
     padded[: len(mine)] = mine
     form = config.training.form
     return [to_device(collate(part, form), process.device) for part in np.split(padded, batches)]
 
 
-@torch.no_grad()
-def count(model: Bert, batch: Batch, totals: Tensor) -> None:
-    """Add a batch to float64 totals: right tokens, tokens, right next sentences, sequences."""
-    masked, following = model(batch)
+def judged(logits: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
+    """Return float64 [4]: right tokens, tokens, right next sentences, sequences."""
+    masked, following = logits
     right = (masked.argmax(-1) == batch.masked_ids) * batch.masked_weights
     right_next = (following.argmax(-1) == batch.next_is_random) * batch.sequence_weights
     sums = (right, batch.masked_weights, right_next, batch.sequence_weights)
-    totals.add_(torch.stack([one.sum(dtype=torch.float64) for one in sums]))
+    return torch.stack([one.sum(dtype=torch.float64) for one in sums])
 
 
 class Evaluation:
     """The whole set on all ranks' devices, ready to be run again and again."""
 
     def __init__(
-        self, model: Bert, data: Path, config: Config, process: Process, *, sequences: int
+        self,
+        model: Bert,
+        judge: Judge,
+        data: Path,
+        config: Config,
+        process: Process,
+        *,
+        sequences: int,
     ) -> None:
-        self.model, self.sequences = model, sequences
+        self.model, self.judge, self.sequences = model, judge, sequences
         self.batches = load(data, config, process)
 
+    @torch.no_grad()
     def __call__(self) -> Evaluated:
         """Evaluate on all ranks. Raises RunError when the sequences are not all there."""
         self.model.eval()
         totals = torch.zeros(4, dtype=torch.float64, device=self.batches[0].tokens.device)
         for batch in self.batches:
-            count(self.model, batch, totals)
+            totals.add_(self.judge(batch))
         self.model.train()
         right, tokens, right_next, seen = distributed.sum_(totals).tolist()
         if seen != self.sequences:

@@ -1,64 +1,131 @@
-"""The two halves of an update to CUDA graphs: no Python between kernels, same numbers.
+"""Functions of batches to CUDA graphs: no Python between kernels, same numbers.
 
-Only for batches whose shapes never change. Where the driver, the attention route or the process
-group cannot be captured, the update stays as it was, and the verdict says why.
+Only for batches whose shapes never change: both halves of an update, and judging an evaluation
+batch. Each is compared with the uncaptured way before the clock. Where the driver, the attention
+route or the process group cannot be captured, on any rank, everything stays as it was.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
 import torch
-from bert.data import map_batch
+from bert.data import map_batch, tensors
 from bert.model import Batch
 from bert.update import Update
 from torch import Tensor
 
-from pytorch_common.fastpath import Verdict, prove
+from pytorch_common.fastpath import Verdict, on_all_ranks, prove
+
+T = TypeVar("T")
 
 
-def capture(update: Update, example: Batch) -> Verdict:
-    """Capture gradients and weight update, compare the losses they sum, and use them if equal.
+class Replay(Generic[T]):
+    """A captured function of a batch: copies the batch to where the graph reads it, and replays.
+
+    The result lies where it lay at the capture; the next call overwrites it.
+    """
+
+    def __init__(self, function: Callable[[Batch], T], example: Batch) -> None:
+        slots = map_batch(example, torch.clone)
+        self.slots = tensors(slots)
+        self.graph, self.result = record(lambda: function(slots))
+
+    def __call__(self, batch: Batch) -> T:
+        """Do to this batch what was done to the example. Shapes and types must be the same."""
+        for slot, tensor in zip(self.slots, tensors(batch), strict=True):
+            slot.copy_(tensor, non_blocking=True)
+        self.graph.replay()
+        return self.result
+
+
+def record(run: Callable[[], T]) -> tuple[torch.cuda.CUDAGraph, T]:
+    """Run once on a stream of its own, for what libraries set up lazily, then capture."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        run()
+    torch.cuda.current_stream().wait_stream(side)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    # NCCL's watchdog looks at events from its own thread meanwhile; "global" would forbid it.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        result = run()
+    return graph, result
+
+
+def capture_gradients(update: Update, example: Batch) -> Verdict:
+    """Capture forward and backward pass, compare the losses they sum, and use them if equal.
 
     Dropout draws other numbers in a graph, so losses agree statistically only. Weights, moments
     and counters are left changed; the caller puts them back.
     """
     kept = update.state()
-    update([example] * update.accumulation)
-    plain = [update.loss_sums.clone()]
-    slots = map_batch(example, torch.clone)
-    halves: list[torch.cuda.CUDAGraph] = []
 
-    def fast() -> list[Tensor]:
+    def losses(add_gradients: Callable[[Batch], None]) -> list[Tensor]:
         update.restore(kept)
-        torch.cuda.synchronize()
-        for half in (lambda: update.add_gradients(slots), update.apply):
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                half()
-            halves.append(graph)
-        update.restore(kept)
-        for _ in range(update.accumulation):
-            halves[0].replay()
-        halves[1].replay()
+        add_gradients(example)
         return [update.loss_sums.clone()]
 
-    verdict = prove("cuda-graph", fast, plain=plain, truth=None)
+    plain = losses(update.add_gradients)
+    captured: list[Replay[None]] = []
+
+    def fast() -> list[Tensor]:
+        captured.append(
+            on_all_ranks(lambda: Replay(update.add_gradients, example), device=update.device)
+        )
+        return losses(captured[0])
+
+    verdict = prove("cuda-graph:gradients", fast, plain=plain, truth=None)
     if verdict.passed:
-        update.add_gradients = _Replay(slots, halves[0])  # type: ignore[method-assign]
-        update.apply = halves[1].replay  # type: ignore[method-assign]
+        update.add_gradients = captured[0]  # type: ignore[method-assign]
     return verdict
 
 
-class _Replay:
-    """Copies a batch to where the graph reads it, then replays the graph."""
+def capture_apply(update: Update) -> Verdict:
+    """Capture reduction and LAMB, compare what they make of equal gradients, and use them if equal.
 
-    def __init__(self, slots: Batch, graph: torch.cuda.CUDAGraph) -> None:
-        self.tensors: list[Tensor] = []
-        map_batch(slots, self._note)
-        self.graph = graph
+    The step is one from the middle of the schedule: the first may have a rate of 0. Weights,
+    moments and counters are left changed; the caller puts them back.
+    """
+    kept = update.state()
+    lamb = update.lamb
+    before = lamb.master.clone()
+    gradients = torch.randn_like(update.total)
 
-    def _note(self, tensor: Tensor) -> Tensor:
-        self.tensors.append(tensor)
-        return tensor
+    def change(apply: Callable[[], None]) -> list[Tensor]:
+        update.restore(kept)
+        lamb.steps_taken.fill_(len(lamb.table) // 2)
+        update.total.copy_(gradients)
+        apply()
+        return [lamb.master - before]
 
-    def __call__(self, batch: Batch) -> None:
-        places = iter(self.tensors)
-        map_batch(batch, lambda tensor: next(places).copy_(tensor, non_blocking=True))
-        self.graph.replay()
+    plain = change(update.apply)
+    graphs: list[torch.cuda.CUDAGraph] = []
+
+    def fast() -> list[Tensor]:
+        graph, _ = on_all_ranks(lambda: record(update.apply), device=update.device)
+        graphs.append(graph)
+        return change(graph.replay)
+
+    verdict = prove("cuda-graph:update", fast, plain=plain, truth=None)
+    if verdict.passed:
+        update.apply = graphs[0].replay  # type: ignore[method-assign]
+    return verdict
+
+
+def capture_judge(
+    judge: Callable[[Batch], Tensor], examples: Sequence[Batch]
+) -> tuple[Callable[[Batch], Tensor], Verdict]:
+    """Capture the judging of a batch; return what to judge with, and the verdict on the graph.
+
+    It is captured with the first example and compared on all of them, in reverse.
+    """
+    plain = [judge(example) for example in reversed(examples)]
+    captured: list[Replay[Tensor]] = []
+
+    def fast() -> list[Tensor]:
+        captured.append(Replay(judge, examples[0]))
+        return [captured[0](example).clone() for example in reversed(examples)]
+
+    verdict = prove("cuda-graph:evaluation", fast, plain=plain, truth=None)
+    return (captured[0] if verdict.passed else judge), verdict

@@ -10,6 +10,8 @@ With t = 1, 2, ... and a hat for the bias correction:
 It works on one share of the flat buffers, in fp32, and never waits for the device: rates and bias
 corrections of all steps lie in a table there, indexed by a counter there. So it can be captured in
 a CUDA graph, and sharded over ranks, each of which then knows a part of every norm.
+
+`Lamb.compute_plain` is the equation in PyTorch; `apex_lamb` has the same in apex's kernels.
 """
 
 from collections.abc import Callable
@@ -22,7 +24,7 @@ from torch import Tensor
 
 from pytorch_common import distributed
 
-Reduce = Callable[[Tensor], Tensor]
+Compute = Callable[[Tensor, Tensor], None]  # gradients, (rate, 1 - b1^t, 1 - b2^t)
 
 
 class Lamb:
@@ -32,6 +34,7 @@ class Lamb:
         self, flat: Flat, values: Hyperparameters, *, number: int = 0, shares: int = 1
     ) -> None:
         self.values, self.shares = values, shares
+        self.compute: Compute = self.compute_plain
         self.moments = moments  # or the same, compiled
         self.weights = flat.share(flat.weights, number)  # what the network computes with
         self.master = flat.share(flat.master, number)
@@ -53,9 +56,15 @@ class Lamb:
     @torch.no_grad()
     def step(self, gradients: Tensor) -> None:
         """Update this share of the weights with its gradients, of any floating type."""
-        values = self.values
         now = self.table.index_select(0, self.steps_taken)[0]
         self.steps_taken.add_(1).clamp_(max=len(self.table) - 1)
+        self.compute(gradients, now)
+        if self.weights.dtype != self.master.dtype:
+            self.weights.copy_(self.master)
+
+    def compute_plain(self, gradients: Tensor, now: Tensor) -> None:
+        """Update master weights and moments; `now` is this step's row of the table."""
+        values = self.values
         rate, correction1, correction2 = now.unbind()
         self.moments(
             gradients,
@@ -73,8 +82,6 @@ class Lamb:
         if self.u_pieces:
             torch._foreach_mul_(self.u_pieces, list(ratios.unbind()))
         self.master.addcmul_(self.u, rate, value=-1.0)
-        if self.weights.dtype != self.master.dtype:
-            self.weights.copy_(self.master)
 
     def _ratios(self) -> Tensor:
         """Return |w| / |u| of the variable of each adapted piece [pieces]."""

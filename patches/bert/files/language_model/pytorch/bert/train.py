@@ -9,6 +9,7 @@ reads no training or evaluation sequence before run_start.
 
 import argparse
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Iterator
@@ -78,16 +79,17 @@ def run(config: Config, arguments: Arguments, log: RunLog) -> None:
         length=config.hyperparameters.max_sequence_length,
     )
     numbers = order(store, config, process, arguments.seed)
-    model, update = build.prepare(config, process, arguments.seed, arguments.checkpoint, log)
+    made = build.prepare(config, process, arguments.seed, arguments.checkpoint, log)
+    read_evaluation = functools.partial(
+        Evaluation, made.model, made.judge, arguments.data, config, process, sequences=eval_samples
+    )
     if config.rehearsal:  # its data may be read before the clock: what an untrained model knows
-        evaluation = Evaluation(model, arguments.data, config, process, sequences=eval_samples)
-        log.event("untrained_accuracy", evaluation().accuracy)
+        log.event("untrained_accuracy", read_evaluation()().accuracy)
     log.end("init_stop")
     distributed.barrier()
     log.run_start()
     batches = read(store, numbers, config, process)
-    evaluation = Evaluation(model, arguments.data, config, process, sequences=eval_samples)
-    train(config, update, batches, evaluation, log)
+    train(config, made.update, batches, read_evaluation(), log)
 
 
 def announce(config: Config, seed: int, eval_samples: int, log: RunLog) -> None:
@@ -123,7 +125,7 @@ def read(
         numbers,
         form=config.training.form,
         vocab_size=config.model.vocab_size,
-        pinned=process.device.type == "cuda",
+        device=process.device,
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, distributed
 
 from pytorch_common.distributed import Process
 
-Network = Callable[[Batch], tuple[Tensor, Tensor]]
+Losses = Callable[[Batch], tuple[Tensor, Tensor]]  # masked LM, next sentence
 
 
 class Update:
@@ -22,7 +22,7 @@ class Update:
 
     def __init__(self, model: Bert, config: Config, process: Process, flat: Flat) -> None:
         training = config.training
-        self.network: Network = model
+        self.losses: Losses = lambda batch: losses(model(batch), batch)
         self.ranks, self.rank = process.world_size, process.rank
         self.clip, self.clip_norm = training.clip, training.clip_norm
         self.accumulation = config.hyperparameters.gradient_accumulation_steps
@@ -52,7 +52,7 @@ class Update:
         optimization.py:114-117, deferred_grad_optimizer.py:113-131.
         """
         gradients = self.flat.gradients.zero_()
-        masked, following = losses(self.network(batch), batch)
+        masked, following = self.losses(batch)
         (masked + following).backward()
         self.loss_sums.add_(torch.stack([masked, following]).detach(), alpha=1 / self.accumulation)
         if self.clip is Clip.BEFORE:
