@@ -4,6 +4,8 @@ import pytest
 import torch
 from bert import attention, synthetic
 from bert.attention import NEEDS_MASK, ROUTES
+from bert.data import map_batch
+from bert.model import Bert
 
 from pytorch_common.failure import RunError
 from tests.patches.bert import small
@@ -44,6 +46,29 @@ def test_every_gpu_route_agrees_with_the_plain_one_gradients_included(route):
     qkv = torch.randn(4 * 32, 3, 3, 64, device="cuda", dtype=torch.bfloat16)
     for ours, plain in zip(run(route, qkv, segments), run("plain", qkv, segments), strict=True):
         torch.testing.assert_close(ours, plain, rtol=2e-2, atol=2e-2)
+
+
+def test_pytorchs_private_operator_takes_what_it_is_given_and_has_a_gradient():
+    """On no device: its arguments and shapes, which another release could change."""
+    segments = segments_of()
+    there = attention.Segments(
+        numbers=segments.numbers.to("meta"), bounds=segments.bounds.to("meta")
+    )
+    qkv = torch.empty(4 * 32, 3, 2, 64, device="meta", dtype=torch.bfloat16, requires_grad=True)
+    context = attention.torch_varlen(qkv, there, None, 0.1)
+    assert context.shape == (4 * 32, 2, 64)
+    context.float().sum().backward()
+    assert qkv.grad.shape == qkv.shape
+
+
+def test_the_compiler_traces_the_network_around_that_operator_without_a_break():
+    sizes = small.config(model={"hidden_size": 128, "num_attention_heads": 2}).model
+    model = Bert(sizes, attention.torch_varlen, needs_mask=False).to("meta", torch.bfloat16)
+    batch = synthetic.batch(small.config(), rows=4, seed=0, device=small.CPU)
+    traced = torch.compile(model, backend="aot_eager", fullgraph=True, dynamic=False)
+    masked, following = traced(map_batch(batch, lambda tensor: tensor.to("meta")))
+    assert masked.shape == (len(batch.masked_at), 128)  # the vocabulary, rounded up
+    assert following.shape == (len(batch.first_at), 2)
 
 
 def test_the_plain_route_is_a_softmax_inside_each_segment():

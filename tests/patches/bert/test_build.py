@@ -114,9 +114,14 @@ def test_fp8_takes_the_engines_layers_and_computes_inside_its_recipe(monkeypatch
     assert len(theirs) == 4 * len(model.layers)
     assert all(name.startswith("layers.") for name in theirs)
     fp8.InFp8(model)(example_of(config))
-    assert inside == [
-        (True, {"fp8_format": "hybrid", "amax_history_len": 1, "amax_compute_algo": "most_recent"})
-    ]
+    ((enabled, chosen),) = inside
+    assert enabled
+    assert chosen == {
+        "fp8_format": "hybrid",
+        "amax_history_len": 1,
+        "amax_compute_algo": "most_recent",
+        "reduce_amax": False,
+    }
 
 
 def test_an_fp8_product_takes_only_token_counts_it_can():

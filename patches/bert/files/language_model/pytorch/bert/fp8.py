@@ -41,7 +41,10 @@ class InFp8:
 
         self.model, self.autocast = model, engine.fp8_autocast
         self.recipe = recipe.DelayedScaling(
-            fp8_format=recipe.Format.HYBRID, amax_history_len=1, amax_compute_algo="most_recent"
+            fp8_format=recipe.Format.HYBRID,
+            amax_history_len=1,
+            amax_compute_algo="most_recent",
+            reduce_amax=False,  # every rank scales its own activations: nothing to wait for
         )
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
