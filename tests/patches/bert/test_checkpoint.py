@@ -233,7 +233,7 @@ def test_a_full_size_checkpoint_with_moments_converts_in_bounded_memory(tmp_path
     )
     assert "398 variables, 336,226,108 values" in done.stdout
     peak_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    assert peak_bytes < 6e9, f"{peak_bytes:,} bytes"
+    assert peak_bytes < 1e9, f"{peak_bytes:,} bytes"
     with checkpoint.safe_open(tmp_path / "out/model.safetensors", framework="np") as file:
         for name, wanted in sums.items():
             assert crc32c(file.get_tensor(name).reshape(-1).view(np.uint8)) == wanted, name
