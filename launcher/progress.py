@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -18,7 +19,7 @@ from launcher.core.mllog import Event, Reader
 from launcher.core.result import Result, Status
 
 SHOWN = keys.ALL | {"tracked_stats"}
-COLUMNS = ("run", "seed", "state", "progress", "accuracy", "target", "per second", "elapsed", "ETA")
+COLUMNS = ("run", "seed", "state", "", "accuracy", "a second", "elapsed", "ETA")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +79,7 @@ class Row:
             self.progress, self.accuracy = float(progress), float(event.value)
 
     def cells(self) -> tuple[str, ...]:
-        """Return the row's texts, in the order of COLUMNS."""
+        """Return the row's texts, as a line says them."""
         unit = self.benchmark.facts.convergence_unit
         return (
             str(self.number),
@@ -126,11 +127,17 @@ def table(title: str, rows: Sequence[Row]) -> Table:
     """Return the rows as a table for a terminal."""
     left = remaining_s(rows)
     caption = None if left is None else f"about {duration(left)} of training to go"
-    shown = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
-    for name in COLUMNS:
-        shown.add_column(name, justify="left" if name == "state" else "right")
+    unit = rows[0].benchmark.facts.convergence_unit if rows else ""
+    aim = f", to an accuracy of {rows[0].target:g}" if rows else ""
+    shown = Table(title=f"{title}{aim}", title_justify="left", caption=caption,
+                  caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
+                  collapse_padding=True)  # fmt: skip
+    for name in COLUMNS:  # 80 characters wide at most: a terminal's width is not to be guessed
+        shown.add_column(name or unit, justify="left" if name == "state" else "right", no_wrap=True)
     for row in rows:
-        shown.add_row(*row.cells())
+        number, seed, state, progress, accuracy, _, *rest = row.cells()
+        short = (state.partition(" ")[0], progress.partition(" ")[0])
+        shown.add_row(number, seed, *short, accuracy, *rest)
     return shown
 
 

@@ -69,9 +69,12 @@ class Recovery:
         facts = exit_facts(self._store, number, seed, files.attempts, end)
         facts |= {"head_bytes": head, "stopped_by": "the launcher's own end", "elapsed_s": None}
         self._store.finish(number, facts)
+        left = "gone"
+        if name:
+            left = "stopped in its work" if end.ended is Ended.STOPPED else "found at its end"
         self._board.say(
-            f"run {number}: an earlier launcher died during it; its container was "
-            f"{'found and collected' if name else 'gone'}, its log is kept as it was."
+            f"run {number}: an earlier launcher died during it; its container was {left}, its log "
+            "is kept as it was."
         )
 
     def _collect(self, number: int, name: str, head: int) -> Exit:
@@ -79,10 +82,11 @@ class Recovery:
         files = self._store.run(number)
         aside = files.folder / f"collected{PARTIAL}"
         errors = files.folder / f"{STDERR}{PARTIAL}"
-        with aside.open("wb") as out, errors.open("wb") as err:
+        with told(files.folder), aside.open("wb") as out, errors.open("wb") as err:
             end = self._engine.collect(name, on_stdout=out.write, on_stderr=err.write)
         if errors.stat().st_size:
-            errors.replace(files.folder / STDERR)
+            with told(files.folder):
+                errors.replace(files.folder / STDERR)
         agrees = _complete(files.log, head, aside) if aside.stat().st_size else end.log_agrees
         aside.unlink()
         errors.unlink(missing_ok=True)

@@ -141,7 +141,9 @@ class Runner:
         self._board.state(number, "clearing caches")
         head = self._clear_caches(number, attempt)
         log = self._store.open_log(number)
-        with log, (files.folder / STDERR).open("wb", buffering=0) as stderr:
+        with told(files.folder):
+            stderr = (files.folder / STDERR).open("wb", buffering=0)
+        with log, stderr:
             _writer(log, files.log)(head)
             spec = self._spec(number, attempt)
             started = time.monotonic()

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from launcher.core.benchmark import Benchmark
-from launcher.progress import Board, Row, duration, expected_progress, remaining_s
+from launcher.progress import Board, Row, duration, expected_progress, remaining_s, table
 
 
 def line(key, value=None, **metadata):
@@ -90,3 +90,14 @@ def test_on_a_terminal_there_is_one_table():
 )
 def test_durations_are_hours_minutes_seconds(seconds, said):
     assert duration(seconds) == said
+
+
+def test_the_table_fits_into_eighty_columns_uncut():
+    full = {"seed": 2_147_483_647, "progress": 2_450_000.0, "accuracy": 0.7201}
+    clock = {"throughput": 12_345.0, "elapsed_s": 36_061.0, "eta_s": 36_061.0}
+    one = row(benchmark=Benchmark.BERT, state="clearing caches", **full, **clock)
+    printed = io.StringIO()
+    Console(file=printed, width=80).print(table("a title", [one]))
+    assert "…" not in printed.getvalue()
+    for cell in ("2147483647", "clearing", "2,450,000", "0.7201", "12,345", "10:01:01"):
+        assert cell in printed.getvalue()

@@ -307,6 +307,26 @@ def test_a_full_disk_during_a_run_loses_nothing(tmp_path, monkeypatch):
     assert statuses(store) == [Status.SUCCESS] * 2
 
 
+def test_a_disk_that_is_still_full_when_a_crash_is_mended_is_one_sentence(tmp_path, monkeypatch):
+    store = fakerun.make(tmp_path, s100=STARTED)
+    with launch(tmp_path) as process:
+        wait_for(lambda: logged(store, 0, b"run_start"))
+        process.kill()
+    kept = store.run(0).log.read_bytes()
+
+    def collect(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProcessEngine, "collect", collect)
+        with pytest.raises(HostError, match="disk is full; free some space"):
+            fakerun.work(store)
+    outcome, printed = fakerun.work(store)
+    assert outcome is Outcome.COMPLETE
+    assert "its container was stopped in its work" in printed
+    assert store.run(0).log.read_bytes() == kept
+
+
 def test_a_plan_that_was_changed_after_the_first_run_is_refused(tmp_path):
     store = fakerun.make(tmp_path, s101=["exit 1"])
     with pytest.raises(EngineError):

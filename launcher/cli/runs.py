@@ -13,6 +13,7 @@ from launcher.core.benchmark import Benchmark
 from launcher.errors import ConfigError
 
 if TYPE_CHECKING:
+    from launcher.core.result import Result
     from launcher.request import Request
     from launcher.session import Ended
 
@@ -203,12 +204,20 @@ def _sentence(ended: "Ended") -> str:
     mark = f"{MARK}. " if ended.plan.rehearsal else ""
     said = f"{mark}{ended.folder}: {good} of {total} runs converged"
     if ended.outcome is Outcome.INTERRUPTED:
-        return f"{said}; interrupted: start the same command again to continue."
+        begun = [number for number, each in enumerate(ended.results) if _spoilt(each)]
+        named = f"run {', '.join(map(str, begun))} had begun and did not converge (a set is "
+        count = f"{named}forgiven one); " if begun else ""
+        return f"{said}; interrupted: {count}start the same command again to continue."
     if ended.outcome is Outcome.PAUSED:
         return f"{said}; paused by --until: start the same command again to continue."
     if ended.void:
         return f"{said}; with two or more that did not, the set is no result."
     return f"{said}; the set is complete: `launcher score {ended.folder}` is next."
+
+
+def _spoilt(result: "Result") -> bool:
+    """Say whether a run's clock had started in vain: it keeps its number and is never repeated."""
+    return result.start_ms is not None and not result.converged
 
 
 def _moment(text: str) -> float:

@@ -119,13 +119,12 @@ def _response(layout: Layout, referee: Referee, reference: str | None) -> Found:
 
 
 def _results(layout: Layout, referee: Referee, reference: str | None) -> Found:
-    """Look at logs alone: a stranger's tree, with less evidence."""
+    """Look at a tree that states nothing: run sets with their ledgers, or a stranger's logs."""
     del reference
     folders = runset.find(layout.root)
     if not folders:
         raise ResponseError(f"{layout.root} holds no logs (result_*.txt); name the right folder.")
-    text = "no manifest, plan or ledger came along: only what the logs show can be checked"
-    claims = [Place(where=".").cannot_tell("evidence", text)]
+    claims: list[Claim] = []
     found: dict[Benchmark, list[RunSet]] = {}
     for folder in folders:
         where = folder.relative_to(layout.root).as_posix()
@@ -135,6 +134,12 @@ def _results(layout: Layout, referee: Referee, reference: str | None) -> Found:
             claims.append(Place(where=where).differs("logs", str(error)))
             continue
         found.setdefault(loaded.benchmark, []).append(loaded)
+    every = [loaded for several in found.values() for loaded in several]
+    if any(loaded.plan for loaded in every):
+        text = "no manifest and no statement came along: there is only what was recorded to check"
+    else:
+        text = "no manifest, plan or ledger came along: only what the logs show can be checked"
+    claims.insert(0, Place(where=".").cannot_tell("evidence", text))
     return _judge_results(layout, referee, found, claims)
 
 
@@ -147,7 +152,10 @@ def _judge_results(
         where = loaded.folder.relative_to(layout.root).as_posix()
         own = checked[number : number + 1]
         rcps = _rcps(own)
-        claims += evidence.logs(loaded, where)
+        claims += evidence.examine(loaded, where) if loaded.plan else evidence.logs(loaded, where)
+        if loaded.rehearsal:
+            text = "REHEARSAL - NOT A RESULT: whatever these runs show is none"
+            claims.append(Place(where=where).cannot_tell("rehearsal", text))
         for each in own:
             claims += numbers.checks(each, where)
         claims += numbers.times({loaded.benchmark: loaded}, rcps, where)

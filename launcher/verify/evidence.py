@@ -27,6 +27,9 @@ def examine(runs: RunSet, where: str) -> list[Claim]:
     """Return what the ledger and plan of a run set say about its logs."""
     place = Place(where=where)
     if runs.plan is None or runs.chain is None:
+        if runs.plan is not None:
+            text = f"{runset.PLAN} is here and {runset.LEDGER} is not: a run set has both"
+            return [place.differs("ledger", text), *logs(runs, where)]
         text = "there is no plan and no ledger: that no run was left out cannot be shown"
         return [place.cannot_tell("ledger", text), *logs(runs, where)]
     return [

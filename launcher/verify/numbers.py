@@ -72,8 +72,9 @@ def checks(checked: "Checked", where: str) -> list[Claim]:
         ],
     }
     passed = sum(checked.opinion.compliant)
+    which = "but for a rehearsal's own target" if checked.runs.rehearsal else "all that converged"
     fine = {
-        "compliance": f"{passed} of {len(checked.opinion.compliant)} logs pass, all that converged",
+        "compliance": f"{passed} of {len(checked.opinion.compliant)} logs pass, {which}",
         "check": "nothing else is wrong with it",
     }
     return [

@@ -4,11 +4,14 @@ import signal
 import subprocess
 import sys
 import time
+from threading import Thread
 
 import pytest
 
-from launcher import cli, paths
+from launcher import cli, paths, session
+from launcher.cli import runs
 from launcher.paths import ROOT
+from launcher.runner import Stop
 from launcher.store import Store
 from tests import fakerun
 
@@ -115,3 +118,24 @@ def test_another_plan_than_the_frozen_one_is_refused(tmp_path, results, capsys):
     assert code == 2
     assert "--seeds is 7, but" in said
     assert Store(folder, rehearsal=True).plan().seeds == (100, 101, 102)
+
+
+def test_an_interrupted_set_is_told_what_the_interruption_cost(tmp_path):
+    store = fakerun.make(tmp_path, s101=["init", "start", "eval 0.2", "sleep 60"])
+    stop = Stop()
+    one = Thread(target=lambda: stop_when_started(store, stop))
+    one.start()
+    outcome, _ = fakerun.work(store, stop=stop)
+    one.join()
+    plan = store.plan()
+    results = tuple(session.results_of(store, plan))
+    ended = session.Ended(folder=store.folder, plan=plan, outcome=outcome, results=results)
+    said = runs._sentence(ended)
+    assert "interrupted: run 1 had begun and did not converge (a set is forgiven one)" in said
+
+
+def stop_when_started(store, stop):
+    log = store.run(1).log
+    while not (log.exists() and b"run_start" in log.read_bytes()):
+        time.sleep(0.02)
+    stop.signal = signal.SIGINT
