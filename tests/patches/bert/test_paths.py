@@ -1,5 +1,10 @@
 import functools
 import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +17,7 @@ from bert.model import losses
 
 from pytorch_common.failure import RunError
 from pytorch_common.mlperf import RunLog
-from tests.patches.bert import apex, small
+from tests.patches.bert import apex, runs, small
 from tests.patches.bert.runs import records, values
 
 DROPPING = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
@@ -211,3 +216,22 @@ def test_fp8_is_refused_by_name_where_it_disagrees(monkeypatch):
     )
     with pytest.raises(RunError, match=r"fp8, but it disagrees with the plain path.*use bf16"):
         paths.speed_up(model, update, config, small.ALONE, RunLog(rank=1))
+
+
+@pytest.mark.parametrize(("failing", "captured"), [(-1, True), (1, False)])
+def test_ranks_capture_all_or_none_and_never_wait_for_one_another(failing, captured):
+    ranks = Path(__file__).with_name("ranks.py")
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    environment = {**runs.environment(), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        (*torchrun, ranks, str(failing)),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    assert first == second
+    assert first["captured"] is captured
