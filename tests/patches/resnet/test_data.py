@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -124,3 +126,63 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
     assert batch_of(loader, 2)[1].tolist() == [0, 0]
     with pytest.raises(RunError, match=r"class-01/0000.JPEG: cannot be decoded; restore"):
         batch_of(loader, 2)
+
+
+class Stream:
+    """A CUDA stream of a device so slow that work is done only when the host waits for it."""
+
+    def __init__(self, _=None):
+        self.queue = []
+
+    def synchronize(self):
+        while self.queue:
+            self.queue.pop(0)()
+
+
+class Event:
+    def record(self):
+        pass
+
+    def synchronize(self):
+        pass
+
+
+def test_a_batch_is_handed_on_only_when_its_copy_is_done(monkeypatch):
+    """feed_ndarray only queues the copy where it is given a stream (DALI's torch_utils.py)."""
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(
+        data,
+        "feed_ndarray",
+        lambda output, buffer, cuda_stream: cuda_stream.queue.append(lambda: buffer.copy_(output)),
+    )
+    staging = data._Staging(loading(2))
+    images, labels = torch.zeros(2, SIZE, SIZE, 3), torch.zeros(2, dtype=torch.int64)
+    for batch in range(1, 5):
+        outputs = [torch.full_like(images, batch), torch.full_like(labels, batch)]
+        staging.pass_on(outputs, (images, labels))
+        for output in outputs:
+            output.zero_()  # released: DALI writes its next batch there
+        assert images.unique().tolist() == labels.unique().tolist() == [batch]
+
+
+def test_evaluation_asks_storage_for_the_batches_to_come(samples):
+    asked = []
+
+    class Watched:
+        prefetch = staticmethod(lambda numbers: asked.append(numbers.tolist()))
+        read = staticmethod(samples.read)
+
+    batches = order.evaluation(6, 1, 0, 1)
+    items = data.evaluation_items(Watched(), batches, image_size=SIZE, resize_size=32)
+    read = [next(items)[0].tolist() for _ in range(9)]
+    assert asked == [*read[data.DEPTH :], [3], [4], [5]]
+
+
+def test_the_gpus_pipeline_takes_the_arguments_it_is_given():
+    """Without a GPU it cannot be built, but DALI checks names and types of arguments at once."""
+    on_gpu = dataclasses.replace(loading(2), device=torch.device("cuda", 0), dtype=torch.float16)
+    with data.dali.Pipeline(batch_size=2, num_threads=1, device_id=None):
+        encoded, numbers = (data.fn.external_source(name=name) for name in ("jpeg", "window"))
+        node = data._decode(encoded, numbers, numbers, on_gpu)
+    assert node.device == "gpu"

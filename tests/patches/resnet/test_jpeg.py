@@ -2,6 +2,8 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from image_classification.pytorch import jpeg
@@ -24,8 +26,9 @@ def encoded(kind, **options):
         encoded("JPEG", exif=b"Exif\0\0" + bytes(5000)),
         encoded("PNG"),
         jpeg_bytes(PIXELS) + b"\0" * 100,
+        jpeg_bytes(PIXELS) + b"\0" * 10_000,
     ],
-    ids=["baseline", "progressive", "behind a long EXIF segment", "PNG", "text after the end"],
+    ids=["baseline", "progressive", "behind EXIF", "PNG", "text after the end", "a page of it"],
 )
 def test_height_and_width_are_read_from_the_header(image):
     assert jpeg.size(image) == (20, 31)
@@ -40,6 +43,8 @@ def test_height_and_width_are_read_from_the_header(image):
         (jpeg_bytes(PIXELS)[:100] + b"\xff\xd9", "header is"),
         (b"\xff\xd8\xff\xd9", "header is"),
         (b"\xff\xd8abc\xff\xd9", "damaged"),
+        (encoded("PNG")[:20], "header is cut off"),
+        (encoded("JPEG", exif=b"\xff\xd9" + bytes(5000))[:-200], "cut off"),
     ],
 )
 def test_damage_is_named(image, complaint):
@@ -53,3 +58,19 @@ def test_a_synthetic_image_is_grey_everywhere_for_any_decoder(size):
     assert jpeg.size(jpeg.synthetic(*size)) == size
     assert image.mode == "RGB"
     assert set(np.asarray(image).ravel()) == {128}
+
+
+@given(
+    st.sampled_from([jpeg_bytes(PIXELS), encoded("PNG"), encoded("JPEG", progressive=True)]),
+    st.data(),
+)
+def test_any_damage_ends_in_a_size_or_a_complaint(image, draw):
+    changed = bytearray(image[: draw.draw(st.integers(0, len(image)))])
+    for place in draw.draw(st.lists(st.integers(0, max(0, len(changed) - 1)), max_size=4)):
+        changed[place : place + 1] = draw.draw(st.binary(min_size=1, max_size=1))
+    try:
+        height, width = jpeg.size(bytes(changed))
+    except ValueError:
+        return
+    assert height > 0
+    assert width > 0

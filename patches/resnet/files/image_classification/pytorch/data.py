@@ -25,6 +25,7 @@ from pytorch_common.failure import RunError
 MEANS = (123.68, 116.78, 103.94)  # imagenet_preprocessing.py:55-58; no division, no /255
 DEPTH = 3  # batches in flight
 _WARM_SIZE = (375, 500)  # pixels, the typical image: what buffers should be ready for
+_LARGEST = (6430, 5980)  # height and width that hold all of ImageNet (DALI's ResNet-50 example)
 
 Item = tuple[
     list[Bytes], NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]
@@ -116,8 +117,9 @@ class Loader:
 class _Staging:
     """Two sets of buffers between DALI and training.
 
-    DALI's buffers may be released only when they are copied. Copying on a stream of its own means
-    that the host waits for the copy and never for the training step before it.
+    DALI's buffers may be released only when they are copied, and given a stream DALI only queues
+    its copy. On a stream of its own the host can wait for the copy without waiting for the training
+    steps under way, but for the one that read this set before.
     """
 
     def __init__(self, loading: Loading) -> None:
@@ -137,9 +139,10 @@ class _Staging:
         """Copy outputs to staging now, and from there to the targets in training's stream."""
         buffers, used = self._sets[self._turn], self._used[self._turn]
         self._turn = 1 - self._turn
-        self._stream.wait_event(used)
+        used.synchronize()
         for output, buffer in zip(outputs, buffers, strict=True):
-            feed_ndarray(output, buffer, cuda_stream=self._stream)  # waits for the copy
+            feed_ndarray(output, buffer, cuda_stream=self._stream)
+        self._stream.synchronize()
         for buffer, target in zip(buffers, targets, strict=True):
             target.copy_(buffer)
         used.record()
@@ -173,9 +176,10 @@ def training_items(
 def evaluation_items(
     samples: Samples, batches: list[Numbers], *, image_size: int, resize_size: int
 ) -> Iterator[tuple[Numbers, Item]]:
-    """Yield the same batches for ever; label -1 marks what only fills a batch."""
+    """Yield the same batches for ever, bytes asked for ahead; label -1 only fills a batch."""
     while True:
-        for numbers in batches:
+        for index, numbers in enumerate(batches):
+            samples.prefetch(np.maximum(batches[(index + DEPTH) % len(batches)], 0))
             present = np.maximum(numbers, 0)
             images, labels = samples.read(present)
             windows = crops.evaluation(
@@ -272,7 +276,7 @@ def _decode(
         device="mixed",
         adjust_orientation=False,
         hw_decoder_load=loading.hardware_decoder_load,
-        preallocate_width_hint=_WARM_SIZE[1],
-        preallocate_height_hint=_WARM_SIZE[0],
+        preallocate_height_hint=_LARGEST[0],
+        preallocate_width_hint=_LARGEST[1],
     )
     return fn.slice(whole, start=starts, shape=shapes, axis_names="HW")

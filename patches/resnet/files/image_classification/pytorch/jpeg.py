@@ -10,27 +10,35 @@ _START, _END = b"\xff\xd8", b"\xff\xd9"
 _PNG = b"\x89PNG\r\n\x1a\n"  # ImageNet's training set has one PNG under a JPEG's name
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF markers hold the size
 _BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
-_TRAILER = 4096  # bytes at the end in which the end marker must be; some encoders append text
+_TRAILER = 4096  # bytes at the end where the end marker is looked for first
 
 
 def size(data: bytes | memoryview) -> tuple[int, int]:
     """Return (height, width) in pixels. Raises ValueError when the bytes are no whole image."""
     view = memoryview(data)
-    if view[:8] == _PNG:
-        width, height = struct.unpack_from(">II", view, 16)
-        return height, width
-    if view[:2] != _START:
+    if view[:2] != _START and view[:8] != _PNG:
         raise ValueError("it does not begin as a JPEG")
-    if bytes(view[-_TRAILER:]).rfind(_END) < 0:
-        raise ValueError("it is cut off: the JPEG end marker is missing")
     try:
-        return _frame_size(view)
+        if view[:8] == _PNG:
+            width, height = struct.unpack_from(">II", view, 16)
+        else:
+            height, width, frame = _frame_size(view)
+            _check_end(view, frame)
     except (IndexError, struct.error):
         raise ValueError("its JPEG header is cut off") from None
+    if height == 0 or width == 0:
+        raise ValueError("its header gives it no pixels")
+    return height, width
 
 
-def _frame_size(view: memoryview) -> tuple[int, int]:
-    """Walk the segments to the first frame header (ITU T.81, B.2.2)."""
+def _check_end(view: memoryview, frame: int) -> None:
+    """Refuse an image without an end. A thumbnail before the frame has an end of its own."""
+    if bytes(view[-_TRAILER:]).rfind(_END) < 0 and bytes(view[frame:]).rfind(_END) < 0:
+        raise ValueError("it is cut off: the JPEG end marker is missing")
+
+
+def _frame_size(view: memoryview) -> tuple[int, int, int]:
+    """Walk the segments to the first frame header (ITU T.81, B.2.2): height, width, its place."""
     at = 2
     while True:
         if view[at] != 0xFF:  # noqa: PLR2004 - every marker begins with it
@@ -38,9 +46,7 @@ def _frame_size(view: memoryview) -> tuple[int, int]:
         marker = view[at + 1]
         if marker in _FRAMES:
             height, width = struct.unpack_from(">HH", view, at + 5)
-            if height == 0 or width == 0:
-                raise ValueError("its JPEG header gives it no pixels")
-            return height, width
+            return height, width, at
         if marker == 0xFF:  # noqa: PLR2004 - fill byte
             at += 1
         elif marker in _BARE:
