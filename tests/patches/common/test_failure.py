@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pytorch_common.failure import OUT_OF_MEMORY
+
 FILES = Path(__file__).parents[3] / "patches/common/files"
 
 # Holds the main thread in one C call that Python's own signal handling cannot leave.
@@ -24,6 +26,7 @@ while True:
 """
 
 FAIL = """
+import torch
 from pytorch_common.failure import *
 from pytorch_common.mlperf import RunLog
 log = RunLog(rank=0)
@@ -65,6 +68,11 @@ def test_sigterm_stops_the_clock_while_the_main_thread_hangs():
     [
         ("DivergedError('loss is nan at step 7')", 0, "loss is nan at step 7"),
         ("RunError('train/ is empty')", 2, "train/ is empty"),
+        (
+            "torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has')",
+            2,
+            f"{OUT_OF_MEMORY} (CUDA out of memory)",
+        ),
         ("KeyError('x')", 1, "KeyError: 'x'"),
     ],
 )
@@ -75,3 +83,21 @@ def test_every_failure_leaves_an_aborted_run_stop_with_its_reason(error, status,
     stopped = stop_record(stdout)
     assert (stopped["status"], stopped["reason"]) == ("aborted", reason)
     assert stderr.count("Traceback") == (status == 1)
+
+
+# At exit, a communicator that a CUDA graph refers to is waited for: here, a thread is.
+CLING = """
+import threading, time
+from pytorch_common.failure import guarded
+from pytorch_common.mlperf import RunLog
+threading.Thread(target=time.sleep, args=(1000,)).start()
+with guarded(RunLog(rank=0)):
+    raise KeyError("x")
+"""
+
+
+def test_a_failing_rank_dies_at_once_so_that_torchrun_ends_the_others():
+    process = start(CLING)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "KeyError: 'x'" in stderr

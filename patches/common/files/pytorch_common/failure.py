@@ -9,12 +9,21 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
+from typing import NoReturn
+
+import torch
 
 from pytorch_common.mlperf import RunLog
 
+EXIT_BROKEN = 1  # a bug or a broken machine; there is a traceback
 EXIT_REFUSED = 2  # the input or the machine is not fit; the sentence says what to change
 EXIT_TERMINATED = 128 + signal.SIGTERM
+OUT_OF_MEMORY = (
+    "hyperparameters.yaml: a micro-batch does not fit into the device's memory; raise"
+    " gradient_accumulation_steps or choose a preset for less memory"
+)
 
 
 class RunError(Exception):
@@ -29,8 +38,9 @@ class DivergedError(RunError):
 def guarded(log: RunLog) -> Iterator[None]:
     """Run the body; turn its failures into run_stop "aborted", a sentence and an exit status.
 
-    A diverged run ended by itself, so it leaves with status 0; a RunError with 2. Anything else is
-    a bug or a broken machine and keeps its traceback.
+    A diverged run ended by itself, so it leaves with status 0; a RunError with 2, and so does a
+    device without enough memory. Anything else is a bug or a broken machine and keeps its
+    traceback.
     """
     try:
         yield
@@ -38,13 +48,34 @@ def guarded(log: RunLog) -> Iterator[None]:
         log.run_stop("aborted", reason=str(error))
         print(f"aborted: {error}", file=sys.stderr, flush=True)
     except RunError as error:
-        log.run_stop("aborted", reason=str(error))
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        # Not sys.exit: peers may hold this process in a collective, and atexit would join them.
-        os._exit(EXIT_REFUSED)
-    except BaseException as error:
+        _refuse(log, str(error))
+    except torch.OutOfMemoryError as error:
+        _refuse(log, f"{OUT_OF_MEMORY} ({_first_sentence(error)})")
+    except BaseException as error:  # noqa: BLE001 - the last word of a process, with its traceback
         log.run_stop("aborted", reason=f"{type(error).__name__}: {error}")
-        raise
+        traceback.print_exc()
+        _die(EXIT_BROKEN)
+
+
+def _refuse(log: RunLog, sentence: str) -> NoReturn:
+    log.run_stop("aborted", reason=sentence)
+    print(f"error: {sentence}", file=sys.stderr)
+    _die(EXIT_REFUSED)
+
+
+def _die(status: int) -> NoReturn:
+    """Leave at once: peers may hold this process in a collective, and at exit it would join them.
+
+    Communicators that a CUDA graph refers to are not destroyed at exit either, but waited for.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _first_sentence(error: Exception) -> str:
+    """Return the fact without torch's advice, which is about its allocator."""
+    return str(error).partition(". ")[0]
 
 
 def stop_on_termination(log: RunLog) -> None:
