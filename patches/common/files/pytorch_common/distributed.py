@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed
 
+from pytorch_common import graphs
 from pytorch_common.failure import RunError
 
 
@@ -83,9 +84,12 @@ def _with_gpu(process: Process, accelerators: int) -> Process:
 
 
 def leave() -> None:
-    """Leave the group, if there is one."""
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+    """Leave the group, if there is one; CUDA graphs end with it."""
+    if not distributed.is_initialized():
+        return
+    if distributed.get_backend() == "nccl":
+        graphs.release()
+    distributed.destroy_process_group()
 
 
 def barrier() -> None:
