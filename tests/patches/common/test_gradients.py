@@ -69,3 +69,26 @@ def test_masters_keep_what_low_precision_copies_round():
     assert weight.tolist() == [3.0, 3.0]
     masters.tensors[1].fill_(5.0)  # an fp32 parameter is its own master
     assert bias.tolist() == [5.0, 5.0]
+
+
+def test_gradients_begin_where_vector_loads_can():
+    gradients = Gradients([nn.Parameter(torch.zeros(size)) for size in (64, 1000, 4)])
+    assert all(tensor.storage_offset() % 4 == 0 for tensor in gradients.tensors)
+
+
+def test_gradients_are_gathered_in_lists_of_one_type(monkeypatch):
+    """torch copies a list of several types tensor by tensor (ForeachBinaryOpList.cu)."""
+    kinds = []
+    plain = torch._foreach_copy_
+
+    def copy(views, gradients):
+        kinds.append({gradient.dtype for gradient in gradients})
+        plain(views, gradients)
+
+    monkeypatch.setattr(torch, "_foreach_copy_", copy)
+    low, full = nn.Parameter(torch.ones(3).bfloat16()), nn.Parameter(torch.ones(3))
+    gradients = Gradients([low, full])
+    gradients.begin(first=True, last=True)
+    (low.float() * full * 2).sum().backward()
+    assert sorted(map(str, kinds)) == ["{torch.bfloat16}", "{torch.float32}"]
+    assert [tensor.tolist() for tensor in gradients.tensors] == [[2.0] * 3] * 2

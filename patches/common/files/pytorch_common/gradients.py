@@ -53,14 +53,15 @@ class _Bucket:
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = list(parameters)
         sizes = [parameter.numel() for parameter in parameters]
-        self.flat = torch.zeros(1 + sum(sizes), device=parameters[0].device)
-        self.loss = self.flat[:1]
-        starts = [1 + sum(sizes[:index]) for index in range(len(sizes))]
+        self.flat = torch.zeros(sum(sizes) + 1, device=parameters[0].device)
+        self.loss = self.flat[-1:]  # last, or no gradient would be aligned to 16 bytes
+        starts = [sum(sizes[:index]) for index in range(len(sizes))]
         self.views = [
             # The parameter's own strides: channels_last weights meet channels_last gradients.
             self.flat.as_strided(parameter.shape, parameter.stride(), start)
             for parameter, start in zip(parameters, starts, strict=True)
         ]
+        self._by_type = _by_type(self.views, self.parameters)
         self._first = self._last = True
         self._missing = 0
         self._work: distributed.Work | None = None
@@ -78,11 +79,9 @@ class _Bucket:
 
     @torch.no_grad()
     def _collect(self) -> None:
-        gradients = [parameter.grad for parameter in self.parameters]
-        if self._first:
-            torch._foreach_copy_(self.views, gradients)
-        else:
-            torch._foreach_add_(self.views, [gradient.float() for gradient in gradients])
+        gather = torch._foreach_copy_ if self._first else torch._foreach_add_
+        for views, parameters in self._by_type:
+            gather(views, [parameter.grad for parameter in parameters])
         for parameter in self.parameters:
             parameter.grad = None  # backward hands over its own tensor, without adding to ours
         if self._last and distributed.is_initialized():
@@ -92,6 +91,20 @@ class _Bucket:
         if self._work is not None:
             self._work.wait()
             self._work = None
+
+
+def _by_type(
+    views: Sequence[Tensor], parameters: Sequence[nn.Parameter]
+) -> list[tuple[list[Tensor], list[nn.Parameter]]]:
+    """Sort by the gradients' type: torch copies a list in one kernel only where all are of one."""
+    kinds = dict.fromkeys(parameter.dtype for parameter in parameters)
+    return [
+        (
+            [view for view, of in zip(views, parameters, strict=True) if of.dtype is kind],
+            [parameter for parameter in parameters if parameter.dtype is kind],
+        )
+        for kind in kinds
+    ]
 
 
 def _groups(parameters: Sequence[nn.Parameter], elements: int) -> list[list[nn.Parameter]]:
