@@ -1,16 +1,23 @@
 import copy
+import functools
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from image_classification.pytorch import build, config, paths
+from image_classification.pytorch.model import Head, Stem
 from pytorch_common.distributed import Process
 from pytorch_common.failure import RunError
 from pytorch_common.mlperf import RunLog
+from tests.patches.resnet.runs import environment, records, values
 
 ALONE = Process(rank=0, local_rank=0, world_size=1, device=torch.device("cpu"))
 
@@ -91,37 +98,117 @@ def test_the_cpu_takes_the_plain_path_and_says_so(document, stream):
 
 
 def test_a_path_that_agrees_is_used_and_leaves_no_trace(document, stream, monkeypatch):
-    monkeypatch.setitem(paths.FORWARDS, "compile", lambda model: model)
+    monkeypatch.setitem(paths.WAYS, "compile", lambda part: part)
     step = make(document, stream, way="compile")
     (check,) = logged(stream, "step_path_check")
-    assert check["passed"]
+    assert check["passed"], check
     assert check["error"] <= check["allowed"]
-    assert check["step_ms"] > 0
+    assert logged(stream, "step_path_time")[0]["step_ms"] > 0
+    assert logged(stream, "step_path")[0]["path"] == "compile"
     untouched = make(document, stream)
     pairs = zip(step.learner.state, untouched.learner.state, strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.fixture
+def ways(monkeypatch):
+    """Let a test change the ways there are."""
+    monkeypatch.setattr(paths, "WAYS", dict(paths.WAYS))
+
+
+def wrong(part):
+    """Return a part that is right but for its last images."""
+    return lambda x: torch.cat([part(x)[:-2], torch.zeros_like(part(x)[-2:])])
+
+
+def absent(_):
+    raise KeyError("no such kernel")
+
+
+@pytest.mark.usefixtures("ways")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(
-    ("forward", "note"),
+    ("way", "note"),
     [
-        (lambda model: lambda x: model(x) * 1.1, "disagrees"),
-        (lambda _: torch.ops.aten.no_such_kernel, "cannot run here"),
+        (lambda part: wrong(part) if isinstance(part, Head) else part, "disagrees"),
+        (lambda part: wrong(part) if isinstance(part, Stem) else part, "disagrees"),
+        (lambda part: lambda x: part(x) * 2, "disagrees"),
+        (lambda part: lambda x: part(x).detach() + 0 * part(x), "disagrees"),
+        (lambda _: torch.ops.aten.no_such_kernel, "cannot run here: AttributeError"),
+        (absent, "cannot run here: KeyError"),
     ],
+    ids=["head", "stem", "scaled", "no gradient", "absent", "absent by name"],
 )
-def test_a_path_that_fails_or_disagrees_is_refused(document, stream, monkeypatch, forward, note):
-    def broken(model):
-        def run(x):
-            return forward(model)(x)
-
-        return run
-
-    monkeypatch.setitem(paths.FORWARDS, "compile", broken)
+def test_a_path_that_fails_or_disagrees_is_refused(document, stream, way, note, precision):
+    paths.WAYS["compile"] = way
     with pytest.raises(RunError, match=r"training\.step is compile, but no such path agrees"):
-        make(document, stream, way="compile")
+        make(document, stream, way="compile", precision=precision)
     (check,) = logged(stream, "step_path_check")
     assert not check["passed"]
     assert note in check["note"]
+
+
+def test_parts_are_compiled_for_the_sizes_they_see(document, stream, monkeypatch):
+    """Stages share their code: their differing sizes must not make torch compile for any size."""
+    sizes = []
+
+    def backend(module, inputs):
+        sizes.extend(value for value in inputs if isinstance(value, torch.SymInt))
+        return module
+
+    document["model"]["stages"] = [1, 1, 1, 1]
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    make(document, stream, way="compile")
+    assert logged(stream, "step_path")[0]["path"] == "compile"
+    assert not sizes
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Give the CPU graphs; what is returned sets how they are captured."""
+    monkeypatch.setattr(paths.graphs, "available", lambda _: True)
+    monkeypatch.setitem(paths.WAYS, "compile", lambda part: part)
+    return functools.partial(monkeypatch.setattr, paths.graphs, "capture")
+
+
+def checks(stream):
+    return {check["path"]: check for check in logged(stream, "step_path_check")}
+
+
+def test_a_graph_that_updates_as_the_step_does_is_used(document, stream, graphs):
+    replayed = []
+    graphs(lambda parts: [lambda part=part: (replayed.append(1), part()) for part in parts])
+    step = make(document, stream, accumulation=2)
+    assert checks(stream).keys() == {"eager as CUDA graph", "compile", "compile as CUDA graph"}
+    assert all(check["passed"] for check in checks(stream).values())
+    replayed.clear()
+    step(noise, 1.0)
+    assert len(replayed) == 2
+
+
+def forbidden(_):
+    raise RuntimeError("operation not permitted when stream is capturing")
+
+
+def stale(parts):
+    """Return graphs that replay nothing."""
+    return [lambda: None for _ in parts]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("capture", [forbidden, stale])
+def test_where_no_graph_can_be_had_the_step_runs_without(
+    document, stream, graphs, capture, precision
+):
+    graphs(capture)
+    step = make(document, stream, precision=precision)
+    note = {forbidden: "cannot run here: RuntimeError: operation", stale: "disagrees"}[capture]
+    assert note in checks(stream)["eager as CUDA graph"]["note"]
+    losses = []
+    for _ in range(4):
+        step(noise, 2.0)
+        losses.append(step.loss.item())
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.slow
@@ -130,4 +217,29 @@ def test_a_path_that_fails_or_disagrees_is_refused(document, stream, monkeypatch
 def test_the_compiled_path_agrees_on_this_machine(document, stream):
     make(document, stream, way="compile", batch=16)
     (check,) = logged(stream, "step_path_check")
-    assert check["passed"]
+    assert check["passed"], check
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "refused"),
+    [
+        ("none", set()),
+        ("compile", {"compile"}),
+        ("capture", {"eager as CUDA graph", "compile as CUDA graph"}),
+    ],
+)
+def test_what_one_rank_cannot_do_none_does_and_nobody_waits(fault, refused):
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    done = subprocess.run(
+        (*torchrun, Path(__file__).with_name("ranks.py"), fault),
+        env=environment() | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    checked = values(records(done.stdout), "step_path_check")
+    assert {check["path"] for check in checked if not check["passed"]} == refused
+    assert len({line for line in done.stdout.splitlines() if line.startswith('{"loss"')}) == 1

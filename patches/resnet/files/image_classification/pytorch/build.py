@@ -4,14 +4,13 @@ Warming up happens here, on synthetic data, and leaves no trace in the weights. 
 set's names and indices and none of its images.
 """
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from image_classification.pytorch import order, paths
 from image_classification.pytorch.config import Config
@@ -28,6 +27,7 @@ from image_classification.pytorch.model import ResNet, adapted, decayed_by_sgd, 
 from image_classification.pytorch.samples import Samples, open_split
 from image_classification.pytorch.sgd import Sgd
 from image_classification.pytorch.step import Learner, Optimizer, Shape, Step
+from pytorch_common import graphs
 from pytorch_common.distributed import Process
 from pytorch_common.gradients import Gradients
 from pytorch_common.masters import Masters
@@ -105,8 +105,8 @@ def run(config: Config, process: Process, data: Path, seed: int, log: RunLog) ->
     )
     made.training_data.warm_up()
     made.evaluation_data.warm_up()
-    if process.device.type == "cuda":
-        made.evaluation.capture()
+    if graphs.available(process.device):
+        log.event("step_path_check", made.evaluation.capture().record)
     return made
 
 
@@ -122,7 +122,7 @@ def step(config: Config, network: ResNet, process: Process, seed: int, log: RunL
     """Return the update of a network, by the fastest way that proves itself here."""
     learning = learner(config, network, config.training.precision)
 
-    def build(forward: paths.Forward | None) -> Step:
+    def build(forward: paths.Forward) -> Step:
         return Step(
             learning,
             shape(config, process.world_size),
@@ -130,12 +130,10 @@ def step(config: Config, network: ResNet, process: Process, seed: int, log: RunL
             forward=forward,
         )
 
-    def truth() -> list[Tensor]:
-        exact = learner(config, model(config, process.device, seed), "fp32")
-        unscaled = dataclasses.replace(shape(config, process.world_size), loss_scale=1.0)
-        return paths.gradients(Step(exact, unscaled, input_dtype=torch.float32))
+    def exact() -> ResNet:
+        return model(config, process.device, seed)
 
-    return paths.choose(config.training.step, learning, build, truth, log)
+    return paths.choose(config.training.step, learning, build, exact, log)
 
 
 def learner(config: Config, network: ResNet, precision: str) -> Learner:

@@ -5,11 +5,14 @@ Every rank judges its images with its own batch-norm statistics, as the referenc
 """
 
 import torch
+from torch import Tensor
 
 from image_classification.pytorch.data import Batches
 from image_classification.pytorch.model import ResNet
+from pytorch_common import graphs
 from pytorch_common.distributed import sum_
 from pytorch_common.failure import RunError
+from pytorch_common.fastpath import Verdict, prove
 
 
 class Evaluation:
@@ -44,14 +47,25 @@ class Evaluation:
             raise RunError(f"evaluation counted {seen} of {samples} images; restore validation/.")
         return float(correct) / samples
 
-    def capture(self) -> None:
-        """Replace the judging of a batch by its CUDA graph, after one warm run."""
+    def capture(self) -> Verdict:
+        """Judge batches by a CUDA graph from now on, if its counts are the plain way's."""
         self._model.eval()
-        self._judge_batch()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._judge_batch()
-        self._judge = graph.replay
+        self.labels.copy_(torch.arange(len(self.labels)))
+
+        def fast() -> list[Tensor]:
+            (self._judge,) = graphs.capture([self._judge_batch])
+            return [self._count_batch()]
+
+        verdict = prove("evaluation as CUDA graph", fast, plain=[self._count_batch()], truth=None)
+        if not verdict.passed:
+            self._judge = self._judge_batch
+        return verdict
+
+    def _count_batch(self) -> Tensor:
+        """Return how many of the loaded images are right and how many there are: (2,)."""
+        self._counts.zero_()
+        self._judge()
+        return self._counts.clone()
 
     @torch.no_grad()
     def _judge_batch(self) -> None:

@@ -2,85 +2,130 @@
 
 Each way is checked against the plain one on synthetic data, captured in a CUDA graph, timed; the
 fastest that agrees is taken, the same on all ranks. It leaves weights and statistics untouched.
+
+What may fail is tried without meeting other ranks, and all vote before they meet again: a rank on
+which a way fails would leave the others waiting in a collective.
 """
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from image_classification.pytorch import proof
 from image_classification.pytorch.model import ResNet
+from image_classification.pytorch.proof import Part, Way
 from image_classification.pytorch.step import Learner, Step
-from pytorch_common import distributed, fastpath
+from pytorch_common import distributed, fastpath, graphs
 from pytorch_common.failure import RunError
+from pytorch_common.fastpath import Verdict
 from pytorch_common.mlperf import RunLog
 
-WARM_STEPS = 3  # before a capture: lazy initialisation, cuDNN's search, communicators
-_RATE = 0.0  # of warm-up steps; what they change is put back all the same
+# A graph repeats the kernels that ran: it is right up to the order of atomic sums, which a deep
+# network in 16 bits amplifies, or it reads a wrong place and is wrong altogether.
+GRAPH_ERROR = 0.5
+_RATE = 10.0  # of the steps taken here, all put back: large enough to show in 16 bits
 
 Forward = Callable[[Tensor], Tensor]
-Build = Callable[[Forward | None], Step]
-Truth = Callable[[], Sequence[Tensor]]
+Build = Callable[[Forward], Step]
 
 
-def compiled(model: ResNet) -> Forward:
-    """Return a forward whose parts are compiled one by one.
+def compiled(part: nn.Module) -> Part:
+    """Return a part compiled by itself, for the shapes it sees.
 
-    One part a stage: gradients of the last stages are reduced while the first are computed.
+    Stages share their code: left to itself, torch takes the sizes of the third for a change of the
+    second's and compiles it for any size.
     """
-    parts = [torch.compile(part) for part in (model.stem, *model.stages, model.head)]
+    return torch.compile(part, dynamic=False)
 
-    def forward(x: Tensor) -> Tensor:  # (N, 3, S, S) -> (N, classes), fp32
-        for part in parts:
+
+WAYS: dict[str, Way] = {"eager": lambda part: part, "compile": compiled}
+
+
+def forward(model: ResNet, way: str) -> Forward:
+    """Return the network's forward pass with its parts computed in this way."""
+    computed = [WAYS[way](part) for part in proof.parts(model)]
+
+    def run(x: Tensor) -> Tensor:  # (N, 3, S, S) -> (N, classes), fp32
+        for part in computed:
             x = part(x)
         return x
 
-    return forward
-
-
-FORWARDS: dict[str, Callable[[ResNet], Forward]] = {
-    "eager": lambda model: model,
-    "compile": compiled,
-}
+    return run
 
 
 class Chooser:
     """Tries ways on one learner."""
 
-    def __init__(self, learner: Learner, build: Build, truth: Truth) -> None:
-        self._learner, self._build = learner, build
+    def __init__(
+        self, learner: Learner, build: Build, exact: Callable[[], ResNet], log: RunLog
+    ) -> None:
+        self._learner, self._build, self._exact, self._log = learner, build, exact, log
         self._before = [tensor.clone() for tensor in learner.state]
-        plain = build(None)
-        self.device = plain.images.device
-        self._plain = gradients(plain)
-        self._truth = _or_none(truth)
-        self._restore()
+        self._device = learner.model.stem.conv.weight.device
 
-    def attempt(self, name: str) -> tuple[fastpath.Verdict, float | None]:
-        """Check one way; return its time, too, if every rank found it good."""
-        step = self._build(FORWARDS[name](self._learner.model))
-        verdict = fastpath.prove(
-            name, lambda: gradients(step), plain=self._plain, truth=self._truth
-        )
-        if distributed.max_(self._scalar(not verdict.passed)).item():
-            elapsed = None
-        else:
-            _warm(step)
-            own = fastpath.milliseconds(lambda: step(_keep, _RATE), device=self.device)
-            elapsed = float(distributed.max_(self._scalar(own)).item())
+    def attempt(self, way: str) -> float | None:
+        """Return the milliseconds of a step on the slowest rank; None where any refuses the way."""
+        if way != "eager" and not self._agreed(self._judged(way)):
+            return None
+        step = self.ready(way)
+        own = fastpath.milliseconds(lambda: step(_keep, _RATE), device=self._device)
         self._restore()
-        return verdict, elapsed
+        slowest = float(distributed.max_(torch.tensor(own, device=self._device)).item())
+        self._log.event("step_path_time", {"path": way, "step_ms": slowest})
+        return slowest
 
-    def ready(self, name: str) -> Step:
-        """Return the step of a way, warm and captured, as if it had never run."""
-        step = self._build(FORWARDS[name](self._learner.model))
-        _warm(step)
+    def ready(self, way: str) -> Step:
+        """Return the step of a way, warm and captured where that can be, as if it had never run."""
+        step = self._step(way)
+        if graphs.available(self._device) and not self._captured(way, step):
+            step = self._step(way)
+        step(_keep, _RATE)
         self._restore()
         return step
 
-    def _scalar(self, value: float) -> Tensor:
-        return torch.tensor([float(value)], device=self.device)
+    def _step(self, way: str) -> Step:
+        step = self._build(forward(self._learner.model, way))
+        synthetic(step, seed=distributed.rank())
+        return step
+
+    def _judged(self, way: str) -> Verdict:
+        images = self._step("eager").inputs()
+        verdict = proof.judge(way, WAYS[way], self._learner.model, self._exact(), images)
+        self._restore()
+        return verdict
+
+    def _captured(self, way: str, step: Step) -> bool:
+        """Capture a step; say whether the graph updates as the step did, on every rank."""
+        direct = self._change(step)
+
+        def replayed() -> list[Tensor]:
+            fastpath.on_all_ranks(step.capture, device=self._device)
+            return proof.alike(self._change(step), direct)
+
+        return self._agreed(
+            fastpath.prove(
+                f"{way} as CUDA graph",
+                replayed,
+                plain=proof.alike(direct, direct),
+                truth=None,
+                without_truth=GRAPH_ERROR,
+            )
+        )
+
+    def _change(self, step: Step) -> list[Tensor]:
+        """Return by how much one step changes every tensor of the learner's state."""
+        self._restore()
+        step(_keep, _RATE)
+        pairs = zip(self._learner.state, self._before, strict=True)
+        return [after.float() - before.float() for after, before in pairs]
+
+    def _agreed(self, verdict: Verdict) -> bool:
+        """Log a verdict; say whether every rank came to a good one."""
+        verdict = fastpath.agreed(verdict, device=self._device)
+        self._log.event("step_path_check", verdict.record)
+        return verdict.passed
 
     @torch.no_grad()
     def _restore(self) -> None:
@@ -88,60 +133,40 @@ class Chooser:
             tensor.copy_(old)
 
 
-def choose(wanted: str, learner: Learner, build: Build, truth: Truth, log: RunLog) -> Step:
+def choose(
+    wanted: str, learner: Learner, build: Build, exact: Callable[[], ResNet], log: RunLog
+) -> Step:
     """Return the step that this run will use: the named way, or the fastest that proves itself.
 
-    `truth` returns the gradients of the synthetic batch in fp32 on the plain path.
+    `exact` returns the network as it is drawn, in fp32.
     """
-    if learner.model.stem.conv.weight.device.type != "cuda" and wanted != "compile":
+    if not graphs.available(learner.model.stem.conv.weight.device) and wanted != "compile":
         log.event("step_path", {"path": "eager", "note": "the plain path"})
-        return build(None)
-    chooser = Chooser(learner, build, truth)
+        return build(forward(learner.model, "eager"))
+    chooser = Chooser(learner, build, exact, log)
     times: dict[str, float] = {}
-    for name in FORWARDS if wanted == "auto" else [wanted]:
-        verdict, elapsed = chooser.attempt(name)
-        log.event("step_path_check", {**verdict.record, "step_ms": elapsed})
+    for way in WAYS if wanted == "auto" else [wanted]:
+        elapsed = chooser.attempt(way)
         if elapsed is not None:
-            times[name] = elapsed
+            times[way] = elapsed
         _free_memory()
     if not times:
         raise RunError(
             f"hyperparameters.yaml: training.step is {wanted}, but no such path agrees with the"
             " plain one here; see step_path_check in the log, or write eager."
         )
-    fastest = min(times, key=lambda name: times[name])
+    fastest = min(times, key=lambda way: times[way])
     log.event("step_path", {"path": fastest, "step_ms": times[fastest]})
     return chooser.ready(fastest)
 
 
-def gradients(step: Step) -> list[Tensor]:
-    """Return the gradients of one synthetic global batch, the same whoever computes them."""
-    synthetic(step)
-    return [tensor.clone() for tensor in step.accumulate()]
-
-
-def synthetic(step: Step) -> None:
+def synthetic(step: Step, *, seed: int = 0) -> None:
     """Fill the inputs with noise in the range of real images, and with labels."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(step.images.shape, generator=generator) * 255 - 117
     step.images.copy_(noise)
     classes = step.learner.model.head.dense.out_features
     step.labels.copy_(torch.arange(len(step.labels)) % classes)
-
-
-def _warm(step: Step) -> None:
-    """Run a few steps and, on a GPU, capture."""
-    synthetic(step)
-    if step.images.device.type != "cuda":
-        step(_keep, _RATE)
-        return
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(WARM_STEPS):
-            step(_keep, _RATE)
-    torch.cuda.current_stream().wait_stream(side)
-    step.capture()
 
 
 def _keep(images: Tensor, labels: Tensor) -> None:
@@ -153,11 +178,3 @@ def _free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _or_none(truth: Truth) -> list[Tensor] | None:
-    """Return the truth, or None where fp32 does not fit into the device's memory."""
-    try:
-        return list(truth())
-    except torch.OutOfMemoryError:
-        return None

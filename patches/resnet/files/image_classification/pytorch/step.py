@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from image_classification.pytorch.model import ResNet
+from pytorch_common import graphs
 from pytorch_common.gradients import Gradients
 from pytorch_common.masters import Masters
 
@@ -62,11 +63,11 @@ class Step:
         shape: Shape,
         *,
         input_dtype: torch.dtype,
-        forward: Callable[[Tensor], Tensor] | None = None,
+        forward: Callable[[Tensor], Tensor],
     ) -> None:
         weight = learner.model.stem.conv.weight
         self.learner, self._shape = learner, shape
-        self._forward = forward or learner.model
+        self._forward = forward
         self._dtype, device, size = weight.dtype, weight.device, shape.image_size
         self.images = torch.zeros(
             (shape.micro_batch, size, size, 3), dtype=input_dtype, device=device
@@ -97,15 +98,13 @@ class Step:
             self._accumulate(first=index == 0, last=index == last)
         return self._reduced()
 
+    def inputs(self) -> Tensor:
+        """Return the loaded images as the network takes them: (N, 3, S, S), channels_last."""
+        return self.images.permute(0, 3, 1, 2).to(self._dtype)
+
     def capture(self) -> None:
-        """Replace every part by its CUDA graph; call it when a few steps were run."""
-        pool = torch.cuda.graph_pool_handle()
-        for index, part in enumerate(self._parts):
-            graph = torch.cuda.CUDAGraph()
-            # thread_local: DALI's and NCCL's threads go on working while this one captures.
-            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-                part()
-            self._parts[index] = graph.replay
+        """Replace every part by its CUDA graph. Changes weights and statistics on the way."""
+        self._parts = graphs.capture(self._parts)
 
     def _part(self, *, first: bool, last: bool) -> Callable[[], None]:
         def run() -> None:
@@ -120,8 +119,7 @@ class Step:
         shape, gradients = self._shape, self.learner.gradients
         self.learner.model.train()
         gradients.begin(first=first, last=last)
-        x = self.images.permute(0, 3, 1, 2).to(self._dtype)  # (N, 3, S, S), channels_last
-        logits = self._forward(x)  # (N, classes), fp32
+        logits = self._forward(self.inputs())  # (N, classes), fp32
         # resnet_runnable.py:270-279: (1 - s) onehot + s / K. The sum over ranks and micro-batches
         # of these shares is the mean over the global batch (accumulation averages, it never sums).
         loss = functional.cross_entropy(

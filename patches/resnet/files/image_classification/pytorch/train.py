@@ -59,7 +59,7 @@ def train(config: Config, run: build.Run, log: RunLog) -> None:
                 run.step(run.training_data.load, rate(step))
                 watch.see(run.step.loss)
                 step += 1
-            report_epoch(log, config, epoch, time.perf_counter() - started, watch)
+            report_epoch(log, config, epoch, started, watch)
         log.end("block_stop", **block)
 
         log.start("eval_start", epoch_num=last)
@@ -107,9 +107,10 @@ def announce(log: RunLog, config: Config, seed: int) -> None:
     log.events(config.hyperparameters.logged)
 
 
-def report_epoch(log: RunLog, config: Config, epoch: int, seconds: float, watch: LossWatch) -> None:
-    """Log what nobody demands and everybody wants to see."""
-    losses = watch.epoch_losses()
+def report_epoch(log: RunLog, config: Config, epoch: int, started: float, watch: LossWatch) -> None:
+    """Log what nobody demands and everybody wants to see; `started` is a perf_counter's time."""
+    losses = watch.epoch_losses()  # waits for the last step: only then is the epoch over
+    seconds = time.perf_counter() - started
     images = len(losses) * config.hyperparameters.global_batch_size
     stats = {"throughput": images / seconds, "loss": sum(losses) / len(losses)}
     log.event("tracked_stats", stats, step=epoch)
