@@ -165,7 +165,10 @@ def telemetry() -> str:
 
 def table(task: object, results: list[Measured], machine: str) -> str:
     """Return the results for a reader, with ratios to the first of ours and to the anchors."""
-    lines = [machine, f"anchor: {task.ANCHOR[1]:,} {task.UNIT}/s, {task.ANCHOR[0]}", ""]
+    lines = [machine]
+    for name, (what, rate) in (("anchor", task.ANCHOR), ("limit", task.LIMIT)):
+        lines.append(f"{name}: {rate:,} {task.UNIT}/s, {what}")
+    lines.append("")
     first = next((one.median for one in results if one.rates), 0.0)
     for one in results:
         if not one.rates:
@@ -175,9 +178,11 @@ def table(task: object, results: list[Measured], machine: str) -> str:
         lines.append(
             f"{one.variant:24} {one.median:10,.0f} {task.UNIT}/s  +-{spread / 2:.1%}"
             f"  first/this {first / one.median:5.2f}  of anchor {one.median / task.ANCHOR[1]:6.1%}"
+            f"  of limit {one.median / task.LIMIT[1]:6.1%}"
             f"  {one.peak_gib:6.1f} GiB  loss {one.loss:.4f}  {one.telemetry}  {one.note}"
         )
-    return "\n".join(lines)
+    closing = task.conclusion({one.variant: one.median for one in results})
+    return "\n".join([*lines, closing]).rstrip()
 
 
 def to_json(results: list[Measured]) -> str:

@@ -8,7 +8,7 @@ our rows under a block-diagonal mask. `equal_work` holds the two graphs against 
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -42,6 +42,8 @@ from pytorch_common.mlperf import RunLog  # noqa: E402
 UNIT = "seq"
 BATCH = 96  # sequences: 48 packed rows, one accelerator's share of the record's 768
 ANCHOR = ("PyTorch fp8 on one H200, 8xH200 v4.0", 1_064)
+LIMIT = ("all products in bf16 at 790 TFLOP/s", 1_588)
+EVALUATION = "ours-evaluation"
 IGNORED = -100  # Hugging Face's label of a token that is not predicted
 SMALL = Sizes(
     vocab_size=997,
@@ -117,10 +119,41 @@ def theirs(*, compiled: bool, packed: bool) -> Callable[[Options], Workload]:
     return prepare
 
 
+def evaluating(options: Options) -> Workload:
+    """Judge evaluation batches as a run does."""
+    config = _config(options, options.precision, compiled=True)
+    made = build.prepare(config, _process(options), 1, None, RunLog(rank=1))
+    count = 4 if options.small else config.training.eval_rows
+    rows = synthetic.random_rows(config, count=count, seed=1)
+    batch = to_device(collate(rows), made.update.device)
+    totals = torch.zeros(4, dtype=torch.float64, device=made.update.device)
+    made.model.eval()
+
+    @torch.no_grad()
+    def step() -> None:
+        totals.add_(made.judge(batch))
+
+    return Workload(
+        step=step,
+        items=int((rows["lengths"] > 0).sum()),
+        loss=lambda: float(1 - totals[0] / totals[1]),  # share of masked tokens that are wrong
+        note=f"{count} rows, forward only; in place of a loss the share of wrong tokens",
+    )
+
+
+def conclusion(rates: Mapping[str, float]) -> str:
+    """Say what evaluating costs beside training: the rules ask for 10,000 after every 150,000."""
+    if not all(rates.get(name) for name in ("ours-compile", EVALUATION)):
+        return ""
+    share = 10_000 / rates[EVALUATION] / (150_000 / rates["ours-compile"])
+    return f"an evaluation costs {share:.1%} of the training before it (aim: below 3 %)"
+
+
 VARIANTS: dict[str, Callable[[Options], Workload]] = {
     "ours-compile": ours(None, compiled=True),
     "ours-eager": ours(None, compiled=False),
     "ours-fp8": ours("fp8", compiled=False),
+    EVALUATION: evaluating,
     "hf-padded-eager": theirs(compiled=False, packed=False),
     "hf-padded-compile": theirs(compiled=True, packed=False),
     "hf-packed-compile": theirs(compiled=True, packed=True),

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -15,6 +16,16 @@ def test_the_throughput_benchmark_runs_small_on_a_cpu():
     assert first["median"] > 0
     assert first["loss"] > 0
     assert peer["median"] > 0 or peer["note"].startswith("absent: ")
+
+
+@pytest.mark.slow
+def test_the_table_says_what_an_evaluation_costs_beside_training():
+    quick = ["--blocks", "1", "--block-seconds", "0.1", "--burst", "1", "--warm-steps", "1"]
+    only = "ours-compile,ours-evaluation"
+    lines = run("benchmarks/throughput.py", "--task", "bert", "--only", only, *quick).splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("ours-")] == 2 * only.split(",")
+    assert sum("of limit" in line for line in lines) == 4
+    assert re.fullmatch(r"an evaluation costs [\d.]+% of the training before it .*", lines[-1])
 
 
 def test_the_documented_work_is_what_the_model_counts():
