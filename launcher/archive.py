@@ -26,6 +26,7 @@ from launcher.errors import ResponseError
 CHUNK = 1 << 18
 BLOCK = 512
 MAX_HEADER = 16 << 10  # of an extended tar header; a path needs a few hundred bytes
+MAX_PADDING = 1 << 20  # zeros after a tar's end; tar itself fills up to 10 KiB
 MAX_PRELUDES = 4  # extended headers before one member
 MAX_DIRECTORY = 16 << 20  # of a zip's list of members
 MAX_WINDOW = 128 << 20  # memory a zstd frame may ask for
@@ -127,6 +128,7 @@ def _tar(path: Path, stream: Readable) -> Iterator[Member]:
         for _ in rest.chunks(path, stream):
             pass  # what the reader left
         _exactly(path, stream, -size % BLOCK)
+    _require_end(path, stream)
 
 
 class _Counter:
@@ -153,6 +155,15 @@ def _header(path: Path, stream: Readable) -> bytes:
     if not _checksum_fits(header):
         raise ResponseError(f"{path}: a tar header's checksum is wrong; ask for the file again.")
     return header
+
+
+def _require_end(path: Path, stream: Readable) -> None:
+    """Refuse what follows the end: another program could show other files than those examined."""
+    left = MAX_PADDING
+    while chunk := stream.read(CHUNK):
+        left -= len(chunk)
+        if left < 0 or chunk.strip(b"\0"):
+            raise ResponseError(f"{path} goes on after the end of the archive; refused.")
 
 
 def _exactly(path: Path, stream: Readable, count: int) -> bytes:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from launcher.core.benchmark import Benchmark
 from launcher.core.findings import Finding, Severity
@@ -110,12 +110,24 @@ def _lines(log: Path) -> Iterator[tuple[int, bytes]]:
             number = 0
             while line := source.readline(MAX_LINE):
                 number += 1
-                if len(line) == MAX_LINE and not line.endswith(b"\n"):
-                    raise LogError(f"{log}: line {number} is longer than 64 MiB; cut it.")
-                parts = line.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+                endless = len(line) == MAX_LINE and not line.endswith(b"\n")
+                whole = _cut(line, source) if endless else line
+                parts = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
                 yield from ((number, part) for part in parts if _TOKEN in part)
     except OSError as error:
         raise LogError(f"{log}: cannot be read: {error.strerror}.") from error
+
+
+def _cut(line: bytes, source: BinaryIO) -> bytes:
+    """Skip the rest of an endless line: chatter becomes nothing, a record one that cannot be read.
+
+    So it fails the log it stands in, and no other.
+    """
+    found, end = _TOKEN in line, line[-len(_TOKEN) :]
+    while not end.endswith(b"\n") and (piece := source.readline(MAX_LINE)):
+        found = found or _TOKEN in end + piece
+        end = (end + piece)[-len(_TOKEN) :]
+    return _TOKEN + b" in a line of more than 64 MiB\n" if found else b"\n"
 
 
 def _copy_rcp(rcp_file: Path, folder: Path) -> Path:

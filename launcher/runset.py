@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher import package
 from launcher.core import ledger, presets, result, score
 from launcher.core import plan as plans
 from launcher.core.benchmark import Benchmark
@@ -71,7 +72,12 @@ class RunSet:
 
 
 def find(root: Path) -> list[Path]:
-    """List the folders below (or at) `root` that hold a run set, ours or a stranger's."""
+    """List the folders below (or at) `root` that hold a run set, ours or a stranger's.
+
+    Of an unpacked response these are the whole sets in ledger/, not the copies made of them.
+    """
+    if all((root / name).exists() for name in (package.MANIFEST, package.MLPERF, package.LEDGER)):
+        root = root / package.LEDGER
     ours = sorted(path.parent for path in root.rglob(PLAN))
     taken = set(ours)
     foreign = sorted({path.parent for path in root.rglob("result_*.txt")})

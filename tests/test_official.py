@@ -244,8 +244,15 @@ def test_a_log_that_vanished_is_named(tmp_path):
         official.judge([runs])
 
 
-def test_an_endless_line_is_refused(tmp_path, monkeypatch):
+def test_an_endless_line_fails_its_own_log_alone_and_only_if_it_holds_a_record(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(official, "MAX_LINE", 1000)
-    runs = logs(tmp_path / "resnet", _1=[(b"loss", b"x" * 2000)])
-    with pytest.raises(LogError, match="is longer than"):
-        official.judge([runs])
+    chatter = (b"loss", b"x" * 2345 + b"\nloss")
+    record = (b"loss", b"x" * 996 + b":::MLLOG " + b"y" * 2000 + b"\nloss")
+    runs = logs(tmp_path / "resnet", _1=[chatter], _3=[record])
+    (opinion,) = official.judge([runs])
+    assert opinion.compliant == (True, True, True, False, True)
+    named = {each.where.partition(":")[0] for each in errors(opinion)}
+    assert named <= {"result_3.txt", "resnet"}  # the set: a log without a seed
+    assert "result_3.txt" in named

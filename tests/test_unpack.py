@@ -343,3 +343,16 @@ def test_a_damaged_archive_is_refused_and_never_raises_anything_else(tmp_path, p
         with contextlib.suppress(ResponseError):
             unpack.unpack(package, into, SMALL)
     assert {path.name for path in tmp_path.iterdir()} == {"package", *map(str, range(300))}
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
+@pytest.mark.parametrize("more", [tar(("hidden", b"x")), bytes(2 << 20), b"x"])
+def test_what_follows_the_end_of_a_tar_is_refused_and_not_ignored(unpacked, pack, more):
+    """`tar --ignore-zeros` and others would show files that were never examined."""
+    with pytest.raises(ResponseError, match="goes on after the end of the archive"):
+        unpacked(pack(tar(("seen", b"x")) + more))
+
+
+def test_garbage_after_a_compressed_tar_is_refused(unpacked):
+    with pytest.raises(ResponseError, match="damaged"):
+        unpacked(gzip.compress(tar(("seen", b"x"))) + b"garbage")

@@ -1,7 +1,8 @@
 """`launcher verify`: from a received response to a verdict per claim."""
 
 import json
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,10 @@ import typer
 from launcher.package import RCPS
 
 if TYPE_CHECKING:
+    from launcher.check import Checked
     from launcher.verify import Referee, Verification
+
+_SCRIPTS = ("LATIN", "CJK", "HIRAGANA", "KATAKANA", "HANGUL")
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +56,7 @@ def verify(  # noqa: PLR0917 - typer reads the options from here
         reference=reference,
         key=key,
         points=_judging_by if accept_rcps else None,
+        page=_page,
     )
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2, allow_nan=False))
@@ -69,6 +74,14 @@ def _judging_by(rcp_file: Path) -> "Referee":
     return functools.partial(check.check, rcp_file=rcp_file)
 
 
+def _page(folder: Path, checked: "Sequence[Checked]") -> str:
+    from launcher import answer
+    from launcher.report.form import Format
+    from launcher.report.page import render
+
+    return render(answer.load([folder], lambda _: checked), Format.HTML)
+
+
 def _told(found: "Verification", *, all_claims: bool) -> Iterator[str]:
     from launcher.verify.claims import Verdict
 
@@ -84,5 +97,12 @@ def _told(found: "Verification", *, all_claims: bool) -> Iterator[str]:
 
 
 def _printable(text: str) -> str:
-    """Keep a stranger's text from steering the terminal."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    """Keep a stranger's text from steering the terminal, and from looking like other text."""
+    return "".join(char if _plain(char) else ascii(char)[1:-1] for char in text)
+
+
+def _plain(char: str) -> bool:
+    """Say whether a character is what it looks like: a Cyrillic or full-width letter may not be."""
+    if char.isascii() or not char.isalnum():
+        return char.isprintable()
+    return unicodedata.name(char, "").startswith(_SCRIPTS)

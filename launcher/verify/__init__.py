@@ -6,7 +6,8 @@ no network and no container, and stores nothing.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from launcher.redaction import Key
 
 Referee = Callable[[Sequence[RunSet]], Sequence["Checked"]]
+Page = Callable[[Path, Sequence["Checked"]], str]  # a folder of run sets to its report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,29 +70,83 @@ def verify(
     reference: str | None = None,
     key: "Key | None" = None,
     points: Callable[[Path], Referee] | None = None,
+    page: Page | None = None,
 ) -> Verification:
     """Examine a package (tar, tar.gz, tar.zst, zip) or a folder.
 
     `referee` checks run sets (launcher.check), `key` undoes a redaction, `points` makes a referee
-    of the convergence points that the response carries, where they are accepted.
+    of the convergence points that the response carries, where they are accepted, `page` makes the
+    report that a response's own is compared with.
     Raises ResponseError when the package cannot be unpacked safely or holds nothing to examine.
     """
-    with unpack.opened(response) as root, redacted.opened(package.locate(root), key) as opened:
+    with (
+        unpack.opened(response) as root,
+        _without(root, response),
+        redacted.opened(package.locate(root), key) as opened,
+    ):
         layout, first, soften = opened
         kind = "response" if layout.ours else "results"
         look = _response if layout.ours else _results
         own = layout.root / package.RCPS
         if points is not None and own.is_file():
             referee = points(own)
-        claims, sets, rcps = look(layout, referee, reference)
+        asked: list[Checked] = []
+        claims, sets, rcps = look(layout, _remembering(referee, asked), reference)
+        if page is not None and layout.ours:
+            claims.append(_report(layout, claims, asked, page))
         claims = [*first, *_own_points(layout, accepted=points is not None), *map(soften, claims)]
         return Verification(
             package=response.name,
             kind=kind,
-            claims=tuple(claims),
+            claims=tuple(_told(claim, root, response) for claim in claims),
             scores=numbers.combine(sets, rcps),
             numbers=numbers.statement(sets, rcps),
         )
+
+
+@contextmanager
+def _without(root: Path, response: Path) -> Iterator[None]:
+    """Let a refusal name the package and not the folder it was unpacked into: that is gone."""
+    try:
+        yield
+    except ResponseError as error:
+        raise ResponseError(_renamed(str(error), root, response)) from error
+
+
+def _told(claim: Claim, root: Path, response: Path) -> Claim:
+    return dataclasses.replace(claim, message=_renamed(claim.message, root, response))
+
+
+def _renamed(text: str, root: Path, response: Path) -> str:
+    if root == response:
+        return text
+    return text.replace(f"{root}/", "").replace(str(root), str(response))
+
+
+def _remembering(referee: Referee, asked: "list[Checked]") -> Referee:
+    """Return a referee whose answer stays at hand: asking takes seconds."""
+
+    def ask(sets: Sequence[RunSet]) -> Sequence["Checked"]:
+        asked[:] = referee(sets)
+        return asked
+
+    return ask
+
+
+def _report(layout: Layout, claims: Sequence[Claim], asked: "list[Checked]", page: Page) -> Claim:
+    """Hold the page that came along against the one made of the evidence, byte for byte."""
+    place, path = Place(where=package.REPORT), layout.root / package.REPORT
+    own = "make your own with `launcher report`"
+    if any(claim.verdict is Verdict.DIFFERS for claim in claims):
+        return place.cannot_tell("report", f"what it shows differs from its evidence; {own}")
+    try:
+        same = path.read_bytes() == page(layout.root / package.LEDGER, asked).encode()
+    except (LauncherError, OSError) as error:
+        return place.cannot_tell("report", f"it cannot be compared ({error}); {own}")
+    if same:
+        return place.agrees("report", "the page is what this launcher makes of the evidence")
+    text = "it is not the page that this launcher makes of the evidence: another version made it, "
+    return place.cannot_tell("report", f"{text}or it was altered; {own}")
 
 
 Found = tuple[list[Claim], dict[Benchmark, RunSet], dict[Benchmark, Convergence]]

@@ -1,6 +1,7 @@
 """report, workbook, response and verify as a user types them."""
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,23 @@ def test_a_strangers_text_cannot_steer_the_terminal(tmp_path, capsys):
     cli.run(["verify", str(tmp_path)])
     said = capsys.readouterr()
     assert "\x1b" not in said.out + said.err
+
+
+def test_a_refusal_names_the_package_and_not_the_folder_it_was_unpacked_into(tmp_path, capsys):
+    path = tmp_path / "response.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("note"))
+    assert cli.run(["verify", str(path)]) == 6
+    said = capsys.readouterr().err
+    assert f"{path} holds no logs" in said
+    assert "launcher-verify-" not in said
+
+
+def test_letters_that_look_like_others_are_printed_as_what_they_are(tmp_path, capsys):
+    for name in ("l\u0435dger", "\uff4cedger", "ledger\u200b", "Br\u00e5ten"):
+        (tmp_path / name / "bert").mkdir(parents=True)
+        (tmp_path / name / "bert/plan.json").write_text("{")
+    assert cli.run(["verify", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    for shown in ("l\\u0435dger/", "\\uff4cedger/", "ledger\\u200b/", "Br\u00e5ten/"):
+        assert shown in said

@@ -1,9 +1,12 @@
-"""A folder that makes no statement: run sets as the launcher left them."""
+"""A folder that makes no statement, and the page that comes with one that does."""
 
 import pytest
 
-from launcher import answer, verify
+from launcher import answer, package, paths, response, verify
+from launcher.cli.verify import _page
 from launcher.core.benchmark import Benchmark
+from launcher.report import page
+from launcher.report.form import Format
 from launcher.verify.claims import Verdict
 from tests import recorded
 
@@ -57,3 +60,42 @@ def test_a_rehearsal_is_called_one(tmp_path):
     claim = found(recorded.write(place, Benchmark.BERT, rehearsal=True))["rehearsal"]
     assert claim.verdict is Verdict.CANNOT_TELL
     assert "REHEARSAL - NOT A RESULT" in claim.message
+
+
+TEMPLATE = paths.ROOT.parent / "shared/rfp/Benchmark_Results.xlsx"
+
+
+@pytest.fixture(scope="module")
+def responded(tmp_path_factory):
+    """A response with its real report."""
+    if not TEMPLATE.is_file():
+        pytest.skip(f"the RFP's workbook is not at {TEMPLATE}")
+    results = tmp_path_factory.mktemp("results") / "node"
+    for benchmark in Benchmark:
+        recorded.write(results / benchmark.value, benchmark)
+    given = answer.load([results], answer.unasked)
+    root = tmp_path_factory.mktemp("response") / "response"
+    order = response.Order(template=TEMPLATE.read_bytes(), reference=None, draft=False)
+    html = page.render(given, Format.HTML)
+    response.stage(given, given.system, order, root, report=lambda _: html)
+    return root, html
+
+
+def report(root):
+    return verify._report(package.locate(root), [], [], _page)
+
+
+def test_an_unpacked_responses_own_page_is_the_one_made_of_its_evidence(responded):
+    root, html = responded
+    assert page.render(answer.load([root], answer.unasked), Format.HTML) == html
+    assert report(root).verdict is Verdict.AGREES
+
+
+def test_a_page_that_someone_altered_is_not_vouched_for(responded):
+    root, html = responded
+    path = root / "report.html"
+    path.write_text(html.replace("Score", "Sc0re", 1))
+    claim = report(root)
+    path.write_text(html)
+    assert claim.verdict is Verdict.CANNOT_TELL
+    assert "make your own with `launcher report`" in claim.message
