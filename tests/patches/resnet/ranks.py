@@ -1,9 +1,8 @@
 """One of several ranks choosing its way on CPU, with stand-ins for CUDA graphs; for torchrun.
 
-ranks.py FAULT: what rank 1 cannot do. Prints what was chosen, and the loss of a step with it.
+ranks.py FAULT: what rank 1 cannot do. Logs what was chosen, and from every rank the loss of a step.
 """
 
-import json
 import sys
 
 import torch
@@ -37,7 +36,7 @@ def main() -> None:
     network = build.model(read, process.device, seed=1)
     step = build.step(read, network, process, 1, RunLog(rank=process.rank))
     step(lambda *_: None, 1.0)
-    sys.stdout.write(json.dumps({"loss": step.loss.item()}) + "\n")
+    RunLog(rank=0).event("loss", step.loss.item())
     distributed.leave()
 
 

@@ -1,19 +1,21 @@
 """Configurations, tiny data sets and runs of the program for the ResNet tests."""
 
 import io
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-import jinja2
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).parents[3]
+from tests.patches.program import ROOT, Program, losses, records, values
+
+__all__ = ["PROGRAM", "command", "environment", "losses", "records", "run_program", "values"]
+
 OVERLAY = ROOT / "patches/resnet/files"
-PROGRAM = OVERLAY / "image_classification/pytorch"
+PROGRAM = Program(
+    folder=OVERLAY / "image_classification/pytorch",
+    imports=OVERLAY,
+    template=ROOT / "templates/resnet.yaml.j2",
+)
+command, environment, run_program = PROGRAM.command, PROGRAM.environment, PROGRAM.run
 
 LARS = {
     "opt_name": "lars",
@@ -55,14 +57,10 @@ REAL = {
 
 def render(*, rehearsal=True, accelerators=0, hyperparameters=None, training=None):
     """Render the template with a preset written down here."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - YAML
-    template = environment.from_string((ROOT / "templates/resnet.yaml.j2").read_text())
-    return template.render(
-        implementation="pytorch",
+    return PROGRAM.render(
         preset={"name": "test", "source": "this test", "warnings": ["only a test"]},
         rehearsal=rehearsal,
         accelerators=accelerators,
-        submission={"org": "x", "division": "closed", "status": "onprem", "platform": "y"},
         hyperparameters=(REHEARSAL if rehearsal else REAL) | LARS | (hyperparameters or {}),
         training={"target_accuracy": 0.9, "eval_offset_epochs": 0, "max_epochs": 8}
         if rehearsal and training is None
@@ -87,50 +85,3 @@ def write_folders(root, split, counts, *, size=(20, 24), seed=0):
             noise = generator.integers(0, 40, (*size, 3))
             pixels = np.clip(noise + label * 20, 0, 255).astype(np.uint8)
             (folder / f"{number:04d}.JPEG").write_bytes(jpeg_bytes(pixels))
-
-
-def environment():
-    paths = [str(ROOT / "patches/common/files"), str(OVERLAY)]
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONSAFEPATH": "1",
-    }
-
-
-def run_program(folder, text, data, *, seed=1, ranks=1, timeout=240):
-    """Run the program as the launcher does; return exit status, MLLOG records and stderr."""
-    done = subprocess.run(
-        command(folder, text, data, seed=seed, ranks=ranks),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    return done.returncode, records(done.stdout), done.stderr
-
-
-def command(folder, text, data, *, seed=1, ranks=1):
-    """Return run_and_time.sh's command line; several CPU ranks need torchrun by hand."""
-    file = folder / "hyperparameters.yaml"
-    file.write_text(text)
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone")
-    program = (
-        (PROGRAM / "run_and_time.sh",)
-        if ranks == 1
-        else (*torchrun, f"--nproc-per-node={ranks}", PROGRAM / "train.py")
-    )
-    options = ("--hyperparameters", file, "--data", data, "--results", folder, "--seed", str(seed))
-    return [*program, *options]
-
-
-def records(stdout):
-    parts = [line.partition(":::MLLOG ") for line in stdout.splitlines()]
-    return [json.loads(text) for _, found, text in parts if found]
-
-
-def values(log, key):
-    return [record["value"] for record in log if record["key"] == key]

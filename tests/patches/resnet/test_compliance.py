@@ -5,8 +5,6 @@ stood in for, with accuracies of the published shape, because a real run takes e
 """
 
 import io
-import subprocess
-import sys
 import types
 
 import pytest
@@ -14,6 +12,7 @@ import torch
 
 from image_classification.pytorch import config, train
 from pytorch_common.mlperf import RunLog
+from tests.patches import referee
 from tests.patches.resnet import runs
 
 ACCURACIES = {3: 0.32, 7: 0.45, 11: 0.52, 15: 0.57, 19: 0.62, 23: 0.67, 27: 0.72, 31: 0.755}
@@ -60,17 +59,6 @@ def log_of(document, seed, accuracies):
     return stream.getvalue()
 
 
-def referee(tool, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", f"mlperf_logging.{tool}", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
-
-
 @pytest.fixture(params=["lars", "sgd"])
 def either(request, real_document):
     if request.param == "sgd":
@@ -81,22 +69,14 @@ def either(request, real_document):
 
 
 def test_the_compliance_checker_accepts_a_converged_run(either, tmp_path):
-    file = tmp_path / "result_0.txt"
-    file.write_text(log_of(either, 7, [*ACCURACIES.values(), LAST]))
-    status, text = referee(
-        "compliance_checker", "--ruleset", "4.0.0", "--werror", "--log_output", tmp_path / "c", file
-    )
-    assert status == 0, text
-    assert "SUCCESS" in text
+    log = log_of(either, 7, [*ACCURACIES.values(), LAST])
+    assert not referee.complaints_of_compliance(log, tmp_path)
 
 
 def test_every_key_that_is_wanted_once_is_there_once(real_document):
-    text = log_of(real_document, 7, [*ACCURACIES.values(), LAST])
-    keys = [record["key"] for record in runs.records(text)]
-    once = {key for key in keys if key.startswith(("submission", "lars", "global", "model", "opt"))}
-    once |= {"seed", "train_samples", "eval_samples", "gradient_accumulation_steps"}
-    once |= {"run_start", "run_stop", "init_start", "init_stop"}
-    assert {key: keys.count(key) for key in once} == dict.fromkeys(once, 1)
+    log = runs.records(log_of(real_document, 7, [*ACCURACIES.values(), LAST]))
+    assert set(referee.counts(log, prefixes=("lars", "model", "opt")).values()) == {1}
+    keys = [record["key"] for record in log]
     assert keys.count("block_start") == keys.count("block_stop") == 9
     assert keys.count("tracked_stats") == 35
 
@@ -109,17 +89,9 @@ def test_a_run_that_never_gets_there_is_aborted_after_its_last_evaluation(real_d
 
 
 def test_the_rcp_checker_accepts_five_runs(real_document, tmp_path):
-    folder = tmp_path / "results/system/resnet"
-    folder.mkdir(parents=True)
-    for index in range(5):
-        late = [0.7588] if index == 4 else []  # one run needs an evaluation more
-        accuracies = [*ACCURACIES.values(), *late, LAST]
-        (folder / f"result_{index}.txt").write_text(log_of(real_document, 100 + index, accuracies))
-    status, text = referee(
-        "rcp_checker",
-        folder,
-        *("--rcp_usage", "training", "--rcp_version", "4.0.0", "--rcp_pass", "pruned_rcps"),
-        *("--log_output", tmp_path / "r"),
-    )
-    assert status == 0, text
-    assert "RCP Interpolation, RCP test PASSED" in text
+    late = [[], [], [], [], [0.7588]]  # one run needs an evaluation more
+    logs = [
+        log_of(real_document, 100 + index, [*ACCURACIES.values(), *more, LAST])
+        for index, more in enumerate(late)
+    ]
+    assert not referee.complaints_of_rcp(logs, "resnet", tmp_path)

@@ -2,10 +2,7 @@ import copy
 import functools
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,7 @@ from image_classification.pytorch.model import Head, Stem
 from pytorch_common.distributed import Process
 from pytorch_common.failure import RunError
 from pytorch_common.mlperf import RunLog
-from tests.patches.resnet.runs import environment, records, values
+from tests.patches.resnet.runs import PROGRAM, values
 
 ALONE = Process(rank=0, local_rank=0, world_size=1, device=torch.device("cpu"))
 
@@ -230,16 +227,10 @@ def test_the_compiled_path_agrees_on_this_machine(document, stream):
     ],
 )
 def test_what_one_rank_cannot_do_none_does_and_nobody_waits(fault, refused):
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    done = subprocess.run(
-        (*torchrun, Path(__file__).with_name("ranks.py"), fault),
-        env=environment() | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    checked = values(records(done.stdout), "step_path_check")
-    assert {check["path"] for check in checked if not check["passed"]} == refused
-    assert len({line for line in done.stdout.splitlines() if line.startswith('{"loss"')}) == 1
+    ranks = Path(__file__).with_name("ranks.py")
+    status, log, stderr = PROGRAM.run_ranks(ranks, fault)
+    assert status == 0, stderr
+    checks = values(log, "step_path_check")
+    assert {check["path"] for check in checks if not check["passed"]} == refused
+    assert len(values(log, "loss")) == 2
+    assert len(set(values(log, "loss"))) == 1

@@ -11,6 +11,7 @@ from tests.patches.resnet.runs import (
     SMALL,
     command,
     environment,
+    losses,
     records,
     render,
     run_program,
@@ -80,10 +81,6 @@ def test_accuracies_are_shares_of_all_images(outcome):
     assert all(
         (accuracy * SMALL["eval_samples"]) % 1 == pytest.approx(0) for accuracy in accuracies
     )
-
-
-def losses(log):
-    return [stats["loss"] for stats in values(log, "tracked_stats")]
 
 
 def test_the_same_seed_gives_the_same_losses_to_the_bit(outcome, bright, tmp_path):
