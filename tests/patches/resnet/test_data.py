@@ -128,6 +128,21 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
         batch_of(loader, 2)
 
 
+def test_a_pipeline_that_fails_on_good_images_says_all_it_knows(samples, monkeypatch):
+    items = data.evaluation_items(
+        samples, order.evaluation(6, 2, 0, 1), image_size=SIZE, resize_size=32
+    )
+    loader = data.Loader(samples, items, loading(2))
+    loader.begin()
+
+    def fail():
+        raise RuntimeError("Critical error in pipeline:\nCUDA allocation failed")
+
+    monkeypatch.setattr(loader._pipeline, "share_outputs", fail)
+    with pytest.raises(RunError, match=r"Critical error in pipeline: CUDA allocation failed\)\.$"):
+        batch_of(loader, 2)
+
+
 class Stream:
     """A CUDA stream of a device so slow that work is done only when the host waits for it."""
 

@@ -1,3 +1,4 @@
+import io
 import os
 import signal
 import subprocess
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from image_classification.pytorch import config, train
+from pytorch_common.mlperf import RunLog
 from tests.patches.resnet.runs import (
     SMALL,
     command,
@@ -73,6 +76,22 @@ def test_every_epoch_reports_its_throughput_and_loss(outcome):
     assert [record["metadata"]["step"] for record in stats] == [1, 2, 3, 4, 5]
     assert all(record["value"]["throughput"] > 0 for record in stats)
     assert stats[-1]["value"]["loss"] < stats[0]["value"]["loss"]
+
+
+def test_an_epochs_time_ends_with_its_last_step(document, monkeypatch):
+    """The host is some steps ahead of a GPU: it must wait before it looks at the clock."""
+    clock = [0.0]
+
+    class Watch:
+        def epoch_losses(self):
+            clock[0] = 2.0  # the steps under way take that long
+            return [1.0] * 10
+
+    monkeypatch.setattr(train.time, "perf_counter", lambda: clock[0])
+    stream = io.StringIO()
+    train.report_epoch(RunLog(rank=0, stream=stream), config.parse(document), 1, 0.0, Watch())
+    (stats,) = values(records(stream.getvalue()), "tracked_stats")
+    assert stats["throughput"] == 10 * 32 / 2.0
 
 
 def test_accuracies_are_shares_of_all_images(outcome):

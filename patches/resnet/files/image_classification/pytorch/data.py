@@ -111,7 +111,11 @@ class Loader:
                     f"{self._samples.name(int(number))}: cannot be decoded; restore this file and"
                     " verify the data set."
                 )
-        return RunError(f"{error}".splitlines()[0])
+        reason = " ".join(str(error).split())
+        return RunError(
+            "the data pipeline cannot prepare a batch whose images all decode on the CPU; verify"
+            f" the data set and look for what else uses the GPU's memory ({reason})."
+        )
 
 
 class _Staging:
