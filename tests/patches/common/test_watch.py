@@ -37,3 +37,19 @@ def test_with_a_lag_the_verdict_comes_that_many_steps_later_or_when_asked(watch)
     late.see(torch.tensor([math.nan]))
     with pytest.raises(DivergedError):
         late.epoch_losses()
+
+
+def test_a_loss_is_read_when_the_device_has_made_it(watch):
+    asked = []
+
+    class Event:
+        def record(self):
+            pass
+
+        def query(self):
+            asked.append(1)
+            return len(asked) > 2
+
+    watch._events = [Event() for _ in range(len(watch._slots))]
+    watch.see(torch.tensor([3.0]))
+    assert len(asked) == 3

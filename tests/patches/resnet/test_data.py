@@ -158,8 +158,8 @@ class Event:
     def record(self):
         pass
 
-    def synchronize(self):
-        pass
+    def query(self):
+        return True
 
 
 def test_a_batch_is_handed_on_only_when_its_copy_is_done(monkeypatch):

@@ -6,14 +6,19 @@ the others. Every wait has a limit, so that a lost peer cannot hold the containe
 
 import datetime as dt
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, distributed
 
 from pytorch_common import graphs
 from pytorch_common.failure import RunError
+
+WAIT_S = 600.0  # for a peer, or for what it holds up
+_POLL_S = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +41,7 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def join(*, accelerators: int, timeout_s: float = 600.0) -> Process:
+def join(*, accelerators: int, timeout_s: float = WAIT_S) -> Process:
     """Take this process's device and join the group that torchrun's environment describes.
 
     `accelerators` is the configuration's count; 0 means CPU. Raises RunError when the machine or
@@ -96,6 +101,29 @@ def barrier() -> None:
     """Wait for every rank; nothing to wait for when alone."""
     if distributed.is_initialized():
         distributed.barrier()
+
+
+class Event(Protocol):
+    """A point in a device's work."""
+
+    def query(self) -> bool:
+        """Say whether the device has come there."""
+
+
+def wait_for(event: Event, *, limit_s: float = WAIT_S) -> None:
+    """Wait until the device has come to an event. Raises RunError when that takes too long.
+
+    NCCL's watchdog is not told of collectives in a CUDA graph (ProcessGroupNCCL.cpp, workEnqueue):
+    a peer that hangs, without dying, would be waited for without end.
+    """
+    end = time.monotonic() + limit_s
+    while not event.query():
+        if time.monotonic() > end:
+            raise RunError(
+                f"a step did not end within {limit_s:g} s: another rank or its storage hangs; look"
+                " for the rank that waits for no other, and for what it waits for."
+            )
+        time.sleep(_POLL_S)
 
 
 def sum_(tensor: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from pytorch_common.distributed import wait_for
 from pytorch_common.failure import DivergedError
 
 LAG_STEPS = 4
@@ -46,7 +47,7 @@ class LossWatch:
         while self._read < until:
             slot = self._read % len(self._slots)
             if self._events:
-                self._events[slot].synchronize()
+                wait_for(self._events[slot])
             loss = float(self._slots[slot])
             self._read += 1
             if not math.isfinite(loss) or loss > self._limit:

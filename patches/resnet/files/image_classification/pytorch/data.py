@@ -20,6 +20,7 @@ from torch import Tensor
 from image_classification.pytorch import crops, jpeg
 from image_classification.pytorch.order import Share
 from image_classification.pytorch.samples import Bytes, Numbers, Samples, image_sizes
+from pytorch_common.distributed import wait_for
 from pytorch_common.failure import RunError
 
 MEANS = (123.68, 116.78, 103.94)  # imagenet_preprocessing.py:55-58; no division, no /255
@@ -143,7 +144,7 @@ class _Staging:
         """Copy outputs to staging now, and from there to the targets in training's stream."""
         buffers, used = self._sets[self._turn], self._used[self._turn]
         self._turn = 1 - self._turn
-        used.synchronize()
+        wait_for(used)
         for output, buffer in zip(outputs, buffers, strict=True):
             feed_ndarray(output, buffer, cuda_stream=self._stream)
         self._stream.synchronize()
