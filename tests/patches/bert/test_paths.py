@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -48,7 +47,7 @@ def _eager_graphs(monkeypatch):
             if result is not None:
                 result.copy_(again)
 
-        return SimpleNamespace(replay=replay), result
+        return replay, result
 
     monkeypatch.setattr(graphs, "record", record)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
@@ -77,14 +76,14 @@ def test_a_variant_of_the_network_is_used_only_if_losses_and_gradients_agree():
 
 def test_a_compiled_kernel_that_disagrees_is_not_used_for_moments(monkeypatch):
     _, update = prepared(small.config())
-    monkeypatch.setattr(torch, "compile", lambda function: function)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     assert paths.prove_moments(update.lamb).passed
     kept = update.lamb.moments
 
     def wrong(*tensors, **_):
         tensors[3].zero_()
 
-    monkeypatch.setattr(torch, "compile", lambda _: wrong)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: wrong)
     assert not paths.prove_moments(update.lamb).passed
     assert update.lamb.moments is kept
 
@@ -131,7 +130,7 @@ def test_without_a_gpu_nothing_is_captured_and_the_verdict_says_why(monkeypatch)
 
 
 def test_a_graph_that_reads_the_batch_it_was_captured_with_is_not_used(monkeypatch):
-    monkeypatch.setattr(graphs, "record", lambda run: (SimpleNamespace(replay=lambda: None), run()))
+    monkeypatch.setattr(graphs, "record", lambda run: (lambda: None, run()))
     config = small.config()
     model, update = prepared(config)
     judge = judge_of(model)

@@ -15,6 +15,7 @@ from bert.update import Update
 from torch import Tensor
 
 from pytorch_common.fastpath import Verdict, on_all_ranks, prove
+from pytorch_common.graphs import capture
 
 T = TypeVar("T")
 
@@ -28,29 +29,25 @@ class Replay(Generic[T]):
     def __init__(self, function: Callable[[Batch], T], example: Batch) -> None:
         slots = map_batch(example, torch.clone)
         self.slots = tensors(slots)
-        self.graph, self.result = record(lambda: function(slots))
+        self.replay, self.result = record(lambda: function(slots))
 
     def __call__(self, batch: Batch) -> T:
         """Do to this batch what was done to the example. Shapes and types must be the same."""
         for slot, tensor in zip(self.slots, tensors(batch), strict=True):
             slot.copy_(tensor, non_blocking=True)
-        self.graph.replay()
+        self.replay()
         return self.result
 
 
-def record(run: Callable[[], T]) -> tuple[torch.cuda.CUDAGraph, T]:
-    """Run once on a stream of its own, for what libraries set up lazily, then capture."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        run()
-    torch.cuda.current_stream().wait_stream(side)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    # NCCL's watchdog looks at events from its own thread meanwhile; "global" would forbid it.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        result = run()
-    return graph, result
+def record(run: Callable[[], T]) -> tuple[Callable[[], None], T]:
+    """Capture work that has a result; return what replays it, and where its result will lie."""
+    latest: list[T] = []
+
+    def work() -> None:
+        latest[:] = [run()]
+
+    (replay,) = capture([work])
+    return replay, latest[0]
 
 
 def capture_gradients(update: Update, example: Batch) -> Verdict:
@@ -100,16 +97,16 @@ def capture_apply(update: Update) -> Verdict:
         return [lamb.master - before]
 
     plain = change(update.apply)
-    graphs: list[torch.cuda.CUDAGraph] = []
+    captured: list[Callable[[], None]] = []
 
     def fast() -> list[Tensor]:
-        graph, _ = on_all_ranks(lambda: record(update.apply), device=update.device)
-        graphs.append(graph)
-        return change(graph.replay)
+        replay, _ = on_all_ranks(lambda: record(update.apply), device=update.device)
+        captured.append(replay)
+        return change(replay)
 
     verdict = prove("cuda-graph:update", fast, plain=plain, truth=None)
     if verdict.passed:
-        update.apply = graphs[0].replay  # type: ignore[method-assign]
+        update.apply = captured[0]  # type: ignore[method-assign]
     return verdict
 
 
