@@ -7,7 +7,6 @@ the others. Every wait has a limit, so that a lost peer cannot hold the containe
 import datetime as dt
 import os
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,11 +28,6 @@ class Process:
     local_rank: int
     world_size: int
     device: torch.device
-
-    @property
-    def is_main(self) -> bool:
-        """Say whether this is rank 0, the one that logs."""
-        return self.rank == 0
 
 
 def rank() -> int:
@@ -138,11 +132,3 @@ def max_(tensor: Tensor) -> Tensor:
     if distributed.is_initialized():
         distributed.all_reduce(tensor, op=distributed.ReduceOp.MAX)
     return tensor
-
-
-def broadcast_(tensors: Iterable[Tensor], source: int = 0) -> None:
-    """Give every rank the tensors of one, in place: equal weights to start from."""
-    if not distributed.is_initialized():
-        return
-    for tensor in tensors:
-        distributed.broadcast(tensor, src=source)
