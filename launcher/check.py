@@ -5,10 +5,8 @@ held against the logs (launcher.verify.evidence); the rest is core/sanity. It ch
 """
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,9 @@ from launcher import imagelabels, official, scoring
 from launcher.core import sanity
 from launcher.core.findings import Finding, Severity, valid
 from launcher.core.plan import Plan
+from launcher.core.result import finite
 from launcher.core.rules import Verdict
+from launcher.core.units import moment
 from launcher.official import Opinion
 from launcher.runset import REHEARSAL_LOG, Run, RunSet
 from launcher.verify import evidence
@@ -167,7 +167,7 @@ def _cache(proof: Mapping[str, Any] | None, where: str) -> Iterator[Finding]:
         yield Finding(rule="cache.proof", where=where, message=text)
         return
     data, left = proof.get("data_bytes"), proof.get("resident_after_bytes")
-    cleared = isinstance(data, int) and isinstance(left, int) and left <= data * RESIDENT
+    cleared = finite(data) and finite(left) and left <= data * RESIDENT
     if not cleared or proof.get("proven") is not True:
         text = f"the log says cache_clear; {left!r} of {data!r} bytes of data were cached after it"
         yield Finding(rule="cache.proof", where=where, message=text)
@@ -177,8 +177,8 @@ def _monotonic(run: Run, where: str) -> Iterator[Finding]:
     """Hold the wall clock against the monotonic one: a clock that was set would show."""
     ended = run.exit or {}
     elapsed = ended.get("elapsed_s")
-    started, finished = _moment(ended.get("started_at")), _moment(ended.get("finished_at"))
-    if not isinstance(elapsed, int | float) or started is None or finished is None:
+    started, finished = moment(ended.get("started_at")), moment(ended.get("finished_at"))
+    if not finite(elapsed) or started is None or finished is None:
         return
     wall = finished - started
     if wall > elapsed + CLOCK_SLACK_S:
@@ -190,14 +190,6 @@ def _monotonic(run: Run, where: str) -> Iterator[Finding]:
     if span is not None and span * 60 > elapsed + CLOCK_SLACK_S:
         text = f"the timed span is {span * 60:.1f} s, but the run took {elapsed:.1f} s in all"
         yield Finding(rule="clock.span", where=where, message=text)
-
-
-def _moment(text: object) -> float | None:
-    """Read an ISO 8601 time as seconds since 1970; None where it is none."""
-    try:
-        return datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
-        return None
 
 
 def _labels(labels: Mapping[str, Any], plan: Plan) -> Iterator[Finding]:
@@ -224,16 +216,10 @@ def _json(checked: Checked) -> dict[str, Any]:
             zip(map(official.place, checked.runs.runs), checked.opinion.compliant, strict=True)
         ),
         "hyperparameters": [
-            dataclasses.asdict(each) | {"freedom": each.freedom.value, "value": _plain(each.value)}
-            for each in checked.verdicts
+            dataclasses.asdict(each) | {"freedom": each.freedom.value} for each in checked.verdicts
         ],
         "findings": [
             dataclasses.asdict(each) | {"severity": each.severity.value}
             for each in checked.findings
         ],
     }
-
-
-def _plain(value: object) -> object:
-    """Return a value that JSON knows; NaN and infinities as text."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from launcher.core import strictjson
 from launcher.core.benchmark import Benchmark
 from launcher.core.findings import Finding, Severity, valid
 from launcher.errors import ConfigError
@@ -129,11 +130,11 @@ def _seal(value: object) -> str:
 
 def loads(text: str) -> tuple[Manifest, Mapping[str, Any] | None]:
     """Return manifest and last verification. Raises ValueError when the text is not as sealed."""
-    sealed = json.loads(text)
+    sealed = strictjson.loads(text)
     if not isinstance(sealed, dict) or "manifest" not in sealed:
         raise ValueError("it is not a data manifest")
-    body = dict(sealed["manifest"])
-    if body.pop("schema", None) != SCHEMA:
+    body = sealed["manifest"]
+    if not isinstance(body, dict) or body.pop("schema", None) != SCHEMA:
         raise ValueError(f"its schema is not {SCHEMA}")
     try:
         manifest = _manifest(body)

@@ -7,11 +7,11 @@ import itertools
 import statistics
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from launcher.core import forecast, presets
 from launcher.core.forecast import Forecast
+from launcher.core.units import moment
 from launcher.errors import LogError
 from launcher.runset import Run, RunSet
 
@@ -62,18 +62,16 @@ def _odds(runs: RunSet) -> float:
 
 def _typical_s(done: list[Run]) -> float | None:
     """Return the median time from one end to the next; the containers' own where there is one."""
-    ends = sorted(moment for run in done if (moment := _moment(run, "finished_at")) is not None)
+    ends = _moments(done, "finished_at")
     if len(ends) > 1:
         return statistics.median(later - earlier for earlier, later in itertools.pairwise(ends))
-    starts = [moment for run in done if (moment := _moment(run, "started_at")) is not None]
+    starts = _moments(done, "started_at")
     return ends[0] - starts[0] if ends and starts else None
 
 
-def _moment(run: Run, key: str) -> float | None:
-    try:
-        return datetime.fromisoformat(str((run.exit or {}).get(key))).timestamp()
-    except ValueError:
-        return None
+def _moments(runs: list[Run], key: str) -> list[float]:
+    found = (moment((run.exit or {}).get(key)) for run in runs)
+    return sorted(each for each in found if each is not None)
 
 
 def _begin_s(run: Run) -> float:

@@ -12,11 +12,12 @@ from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from launcher.core import keys
 from launcher.core.benchmark import Benchmark
 from launcher.core.mllog import Event, Reader
-from launcher.core.result import Result, Status
+from launcher.core.result import Result, Status, finite
 
 SHOWN = keys.ALL | {"tracked_stats"}
 COLUMNS = ("run", "seed", "state", "", "accuracy", "a second", "elapsed", "ETA")
@@ -54,7 +55,7 @@ class Row:
                 told = True
             elif event.key == "tracked_stats" and isinstance(event.value, dict):
                 value = event.value.get("throughput")
-                self.throughput = value if isinstance(value, int | float) else self.throughput
+                self.throughput = value if finite(value) else self.throughput
         return told
 
     def show(self, result: Result) -> None:
@@ -70,12 +71,12 @@ class Row:
         if self._started is None:
             return
         self.elapsed_s = time.monotonic() - self._started
-        if expected and self.progress:
-            self.eta_s = max(0.0, self.elapsed_s * (expected / self.progress - 1))
+        if expected and self.progress and self.progress > 0:
+            self.eta_s = max(0.0, self.elapsed_s * expected / self.progress - self.elapsed_s)
 
     def _note(self, event: Event) -> None:
         progress = event.metadata.get("epoch_num", event.metadata.get("samples_count"))
-        if isinstance(progress, int | float) and isinstance(event.value, int | float):
+        if finite(progress) and finite(event.value):
             self.progress, self.accuracy = float(progress), float(event.value)
 
     def cells(self) -> tuple[str, ...]:
@@ -96,7 +97,7 @@ class Row:
 
 def duration(seconds: float | None) -> str:
     """Return h:mm:ss, or nothing for nothing."""
-    if seconds is None:
+    if seconds is None or not finite(seconds):
         return ""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
@@ -129,7 +130,7 @@ def table(title: str, rows: Sequence[Row]) -> Table:
     caption = None if left is None else f"about {duration(left)} of training to go"
     unit = rows[0].benchmark.facts.convergence_unit if rows else ""
     aim = f", to an accuracy of {rows[0].target:g}" if rows else ""
-    shown = Table(title=f"{title}{aim}", title_justify="left", caption=caption,
+    shown = Table(title=Text(f"{title}{aim}"), title_justify="left", caption=caption,
                   caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
                   collapse_padding=True)  # fmt: skip
     for name in COLUMNS:  # 80 characters wide at most: a terminal's width is not to be guessed

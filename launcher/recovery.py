@@ -7,7 +7,7 @@ sealed; starts that never reached run_start are moved aside for a repeat. Nothin
 import dataclasses
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from launcher.core.result import Result
 from launcher.engine.base import LABEL, Ended, Engine, Exit
 from launcher.engine.frames import Differs, Tally
 from launcher.progress import Board
-from launcher.store import CHUNK, PARTIAL, STDERR, Store, now, sha256, told
+from launcher.runset import pieces
+from launcher.store import PARTIAL, STDERR, Store, now, sha256, told
 
 _NAME = re.compile(r"-run-(\d+)-(\d+)$")
 
@@ -128,8 +129,8 @@ def exit_facts(store: Store, number: int, seed: int, attempt: int, end: Exit) ->
 def read_result(store: Store, number: int, plan: Plan, target: float | None = None) -> Result:
     """Return what the log of a run says so far; of a run without a log, nothing."""
     name, log = f"run_{number}", store.run(number).log
-    pieces = _pieces(log) if log.exists() else iter(())
-    return result.read(name, pieces, benchmark=plan.benchmark, target=target)[0]
+    content = pieces(log) if log.exists() else iter(())
+    return result.read(name, content, benchmark=plan.benchmark, target=target)[0]
 
 
 def _sealed(records: Sequence[Record], ended: dict[str, Any]) -> bool:
@@ -161,11 +162,11 @@ def _modified(path: Path) -> str:
 def _complete(log: Path, head: int, copy: Path) -> bool:
     """Append to a log what the engine's copy has beyond it; say whether the two agree."""
     tally = Tally()
-    for piece in _pieces(log, head):
+    for piece in pieces(log, head):
         tally.add(piece)
     try:
         with told(log), log.open("ab") as file:
-            for piece in tally.missing(_pieces(copy)):
+            for piece in tally.missing(pieces(copy)):
                 if not tally.is_own_newline(piece):
                     file.write(piece)
             file.flush()
@@ -173,10 +174,3 @@ def _complete(log: Path, head: int, copy: Path) -> bool:
     except Differs:
         return False
     return True
-
-
-def _pieces(path: Path, start: int = 0) -> Iterator[bytes]:
-    with path.open("rb") as source:
-        source.seek(start)
-        while piece := source.read(CHUNK):
-            yield piece

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import package
+from launcher.core import strictjson
 from launcher.core.plan import Plan
 from launcher.errors import ConfigError, ResponseError
 from launcher.runset import RunSet
@@ -41,9 +42,9 @@ class Key:
 def load(path: Path) -> Key:
     """Read a key file. Raises ConfigError when it is none."""
     try:
-        tokens = json.loads(path.read_text(encoding="utf-8"))["tokens"]
+        tokens = strictjson.loads(path.read_bytes())["tokens"]
         return Key(tokens={str(token): str(secret) for token, secret in tokens.items()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} cannot be read as a redaction key: {error!r}.") from error
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import package
-from launcher.core import ledger, presets, result, score
+from launcher.core import ledger, presets, result, score, strictjson
 from launcher.core import plan as plans
 from launcher.core.benchmark import Benchmark
 from launcher.core.mllog import Log
@@ -120,7 +120,7 @@ def read_log(
     target: float | None = None,
 ) -> tuple[Result, Log]:
     """Read one log of any size. `target` is for rehearsals, whose target is not the rules'."""
-    return result.read(name or path.name, _pieces(path), benchmark=benchmark, target=target)
+    return result.read(name or path.name, pieces(path), benchmark=benchmark, target=target)
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON
@@ -133,8 +133,8 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON
             text = source.read(MAX_JSON + 1)
         if len(text) > MAX_JSON:
             raise LogError(f"{path} is larger than {MAX_JSON} bytes; it is not the launcher's.")
-        return json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+        return strictjson.loads(text)
+    except (OSError, ValueError) as error:
         raise LogError(f"{path} cannot be read as JSON: {error}.") from error
 
 
@@ -154,7 +154,7 @@ def _load_plan(path: Path) -> Plan | None:
         return None
     try:
         plan = plans.loads(json.dumps(read_json(path)))
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise LogError(f"{path} is not a plan: {error}.") from error
     for name in ("source", "system", "hyperparameters", "container", "host"):
         _mapping(getattr(plan, name), f"{name} of {path}")
@@ -166,8 +166,7 @@ def _load_plan(path: Path) -> Plan | None:
 def _load_chain(path: Path) -> ledger.Chain | None:
     if not path.is_file():
         return None
-    with path.open("rb") as source:
-        return ledger.verify(source.read(MAX_JSON))
+    return ledger.verify(next(pieces(path, size=MAX_JSON), b""))
 
 
 def _runs(folder: Path, plan: Plan | None, benchmark: Benchmark | None) -> Iterator[Run]:
@@ -218,7 +217,12 @@ def _mapping(value: object, where: str) -> dict[str, Any]:
     return value
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as source:
-        while piece := source.read(CHUNK):
-            yield piece
+def pieces(path: Path, start: int = 0, size: int = CHUNK) -> Iterator[bytes]:
+    """Read a log in pieces. Raises LogError where it cannot be read."""
+    try:
+        with path.open("rb") as source:
+            source.seek(start)
+            while piece := source.read(size):
+                yield piece
+    except OSError as error:
+        raise LogError(f"{path} cannot be read: {error.strerror}.") from error

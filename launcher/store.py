@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from launcher.core import ledger
+from launcher.core import ledger, strictjson
 from launcher.core import plan as plans
 from launcher.core.plan import Plan
 from launcher.errors import ConfigError, HostError, LogError
@@ -165,7 +165,7 @@ class Store:
         """Return exit.json of a run, None while there is none."""
         path = self.run(number).exit
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+            return dict(strictjson.loads(path.read_bytes()))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError) as error:

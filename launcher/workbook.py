@@ -136,13 +136,14 @@ def _require_same_unit(test: Column, proposed: Column) -> None:
 
 def _proposed_nodes(present: Mapping[str, xlsx.Cell], test: Column) -> list[Finding]:
     nodes = present["D7"].value if "D7" in present else None
+    shown = f"{nodes:g}" if isinstance(nodes, float) else repr(nodes)
     if nodes is None or nodes == test.nodes:
         return []
     return [
         Finding(
             rule="workbook.proposed",
             where=f"{SHEET}!D7",
-            message=f"The template proposes {nodes:g} nodes, the RFP's text and the runs are of "
+            message=f"The template proposes {shown} nodes, the RFP's text and the runs are of "
             f"{test.nodes}; the cell is left as it is. Decide, and say so in a `proposed:` block "
             "of the system file.",
             severity=Severity.WARNING,

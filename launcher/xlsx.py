@@ -7,6 +7,7 @@ side hands it files from strangers.
 """
 
 import io
+import re
 import struct
 import zipfile
 import zlib
@@ -19,12 +20,14 @@ from xml.sax.saxutils import escape, quoteattr
 from launcher.errors import ConfigError
 
 MAX_BYTES = 64 << 20  # of all parts together, unpacked; the RFP's template has 0.7 MB
+MAX_PACKED = 16 << 20  # of the file: its list of parts is read whole
 MAX_PARTS = 2000
 MAX_TEXT = 32_767  # characters in one cell, Excel's own limit
 
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _LINK = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
+_UNPRINTABLE = re.compile(r"[^\t\n -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # What zipfile was seen to raise on damaged files.
 _UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
@@ -53,7 +56,10 @@ def cells(workbook: bytes, sheet: str) -> dict[str, Cell]:
     for node in _xml(parts, _sheet_part(parts, sheet)).iter(f"{_MAIN}c"):
         cell = _cell(node, strings)
         if cell.value is not None or cell.formula is not None:
-            found[node.get("r", "")] = cell
+            reference = node.get("r", "")
+            if reference in found:
+                raise ConfigError(f"sheet {sheet!r} of the workbook holds cell {reference} twice.")
+            found[reference] = cell
     return found
 
 
@@ -84,9 +90,15 @@ def _entry(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
 
 def _parts(workbook: bytes) -> dict[str, bytes]:
     """Unpack a workbook within limits."""
+    if len(workbook) > MAX_PACKED:
+        raise ConfigError(f"the workbook is larger than {MAX_PACKED >> 20} MiB; use the RFP's.")
     try:
         with zipfile.ZipFile(io.BytesIO(workbook)) as archive:
             infos = archive.infolist()
+            if len({info.filename for info in infos}) < len(infos):
+                raise ConfigError(
+                    "the workbook holds a part twice; this is not the RFP's template."
+                )
             if len(infos) > MAX_PARTS or sum(info.file_size for info in infos) > MAX_BYTES:
                 raise ConfigError(
                     f"the workbook unpacks to more than {MAX_PARTS} parts or {MAX_BYTES >> 20} MiB;"
@@ -214,5 +226,4 @@ def _element(attributes: Mapping[str, str], value: str | float) -> bytes:
 
 def _printable(text: str) -> str:
     """Drop what XML 1.0 cannot hold and what a cell has no room for."""
-    kept = (char for char in text if char in "\t\n" or char >= " ")
-    return "".join(kept)[:MAX_TEXT]
+    return _UNPRINTABLE.sub("", text)[:MAX_TEXT]

@@ -101,3 +101,20 @@ def test_the_table_fits_into_eighty_columns_uncut():
     assert "…" not in printed.getvalue()
     for cell in ("2147483647", "clearing", "2,450,000", "0.7201", "12,345", "10:01:01"):
         assert cell in printed.getvalue()
+
+
+def test_a_folder_that_looks_like_markup_is_printed_as_it_is():
+    printed = io.StringIO()
+    Console(file=printed, width=80).print(table("results[/b]/[red]", [row()]))
+    assert "results[/b]/[red]" in printed.getvalue()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, 1e-320, True, "x"])
+def test_no_number_in_a_log_can_end_a_run(value):
+    one = row()
+    one.feed(line("run_start") + line("eval_accuracy", 0.5, epoch_num=value))
+    one.feed(
+        line("eval_accuracy", value, epoch_num=4) + line("tracked_stats", {"throughput": value})
+    )
+    one.tick(35.0)
+    assert table("a title", [one]).row_count == len([one.cells()])

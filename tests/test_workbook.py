@@ -91,3 +91,9 @@ def test_a_workbook_in_minutes_is_refused(template):
     other = xlsx.write(template, workbook.SHEET, {"B8": "BERT Benchmark (minutes)"})
     with pytest.raises(ConfigError, match="minutes"):
         workbook.times(other)
+
+
+def test_a_text_where_the_proposed_nodes_go_is_pointed_out_as_it_stands(template):
+    worded = xlsx.write(template, workbook.SHEET, {"D7": "four"})
+    _, findings = workbook.fill(worded, tab())
+    assert "The template proposes 'four' nodes" in findings[0].message

@@ -143,3 +143,33 @@ def test_nothing_is_written_beside_the_workbook(small, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     xlsx.write(small, "One", {"A1": 1})
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_part_or_a_cell_that_stands_twice_is_refused(small):
+    with zipfile.ZipFile(io.BytesIO(small)) as source:
+        parts = {info.filename: source.read(info) for info in source.infolist()}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as target:
+        for name, content in [*parts.items(), *parts.items()]:
+            target.writestr(name, content)
+    with pytest.raises(ConfigError, match="a part twice"):
+        xlsx.cells(out.getvalue(), "One")
+    sheet = xlsx.write(small, "One", {"A1": 1})
+    with zipfile.ZipFile(io.BytesIO(sheet)) as source:
+        name = next(each for each in source.namelist() if "sheet1" in each)
+        xml = source.read(name)
+    again = xml.replace(b"</row>", b'<c r="A1"><v>2</v></c></row>', 1)
+    with pytest.raises(ConfigError, match="holds cell A1 twice"):
+        xlsx.cells(rezip(small, **{name: again}), "One")
+
+
+def test_a_workbook_of_more_bytes_than_any_is_not_looked_into(small, monkeypatch):
+    monkeypatch.setattr(xlsx, "MAX_PACKED", 100)
+    with pytest.raises(ConfigError, match="is larger than"):
+        xlsx.cells(small, "One")
+
+
+def test_text_that_xml_cannot_hold_is_left_out(small):
+    filled = xlsx.write(small, "One", {"A1": "a\ud800b\ufffec\x0bd"})
+    assert xlsx.cells(filled, "One")["A1"].value == "abcd"

@@ -18,6 +18,7 @@ from launcher.core.units import Minutes
 
 DRAWS = 2000
 PRIOR_RUNS = 20  # how many own runs the published odds weigh as much as
+LEAST_ODDS = 0.002  # that nobody's run failed yet does not make a failure impossible
 # 9 of 370 runs in 52 published v4.0 sets of both benchmarks ended without converging.
 USUAL_ODDS = 9 / 370
 
@@ -48,6 +49,7 @@ def forecast(benchmark: Benchmark, done: Sequence[Result], planned: int, odds: f
     """Return the forecast after the runs `done`; `odds` are those of published runs to fail."""
     failed = sum(not run.converged for run in done)
     times = [run.minutes for run in done if run.minutes is not None]
+    odds = min(max(odds, LEAST_ODDS), 1 - LEAST_ODDS)
     alpha = odds * PRIOR_RUNS + failed
     beta = (1 - odds) * PRIOR_RUNS + len(done) - failed
     ends = _ends(benchmark, done, planned, (alpha, beta))

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.core import strictjson
+
 GENESIS = "0" * 64  # prev_sha256 of record 0
 _FIELDS = {"n", "time", "event", "payload", "prev_sha256", "sha256"}
 
@@ -117,8 +119,8 @@ def _breaks(record: Record, line: bytes, previous: tuple[int, str]) -> Iterable[
 
 def _read(line: bytes) -> Record | None:
     try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError):
+        fields = strictjson.loads(line)
+    except ValueError:
         return None
     if not isinstance(fields, dict) or fields.keys() != _FIELDS:
         return None

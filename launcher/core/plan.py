@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.core import strictjson
 from launcher.core.benchmark import Benchmark
 
 SCHEMA = 1
@@ -61,7 +62,7 @@ def loads(text: str) -> Plan:
 
     Raises ValueError naming the key that is missing, unknown or of the wrong kind.
     """
-    fields = json.loads(text)
+    fields = strictjson.loads(text)
     if not isinstance(fields, dict):
         raise ValueError("a plan is a JSON object")  # noqa: TRY004 - one error type for bad text
     names = {field.name for field in dataclasses.fields(Plan)}
@@ -76,6 +77,6 @@ def loads(text: str) -> Plan:
         raise ValueError(f"key {missing[0]!r} is missing")
     fields["benchmark"] = Benchmark(fields["benchmark"])
     fields["seeds"] = tuple(fields["seeds"])
-    if not all(isinstance(seed, int) for seed in fields["seeds"]):
+    if not all(type(seed) is int for seed in fields["seeds"]):
         raise ValueError("seeds must be integers")
     return Plan(**fields)

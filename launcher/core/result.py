@@ -8,6 +8,7 @@ import enum
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from launcher.core import keys, mllog
 from launcher.core.benchmark import Benchmark
@@ -130,7 +131,7 @@ class Builder:
 
     def _add_point(self, event: Event) -> None:
         progress = event.metadata.get("epoch_num", event.metadata.get("samples_count"))
-        if self._stop is not None or not _finite(progress) or not _finite(event.value):
+        if self._stop is not None or not finite(progress) or not finite(event.value):
             return  # after run_stop, or not an accuracy
         point = Point(progress=progress, accuracy=event.value, time_ms=event.time_ms)
         if len(self._curve) == MAX_POINTS:
@@ -252,15 +253,23 @@ def _benchmark(name: object) -> Benchmark | None:
 
 
 def _bounded(value: object) -> Scalar:
-    """Return a logged value as it is; the start of a text, the type of a list or object."""
+    """Return a logged value as it is, if JSON, UTF-8 and arithmetic can hold it; else its text."""
     if isinstance(value, str):
-        return value[: mllog.EXCERPT]
-    if value is None or isinstance(value, bool | int | float):
+        return value[: mllog.EXCERPT].encode(errors="backslashreplace").decode()
+    if value is None or isinstance(value, bool) or _holdable(value):
         return value
-    return f"<{type(value).__name__}>"
+    return (
+        str(value)[: mllog.EXCERPT]
+        if isinstance(value, int | float)
+        else f"<{type(value).__name__}>"
+    )
 
 
-def _finite(value: object) -> bool:
+def _holdable(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and abs(value) < 1e30  # noqa: PLR2004 - not NaN
+
+
+def finite(value: object) -> TypeGuard[int | float]:
     """Say whether a logged value is a number that can be compared."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False

@@ -15,6 +15,7 @@ from launcher.core import rcp
 from launcher.core.benchmark import Benchmark
 
 RULES = "training_rules 6e668456, Hyperparameters and Optimizer"
+LARGEST = 1e15  # nothing that is counted here comes near; NaN and what no float holds fail it, too
 LARGE_BATCH = 32_768  # below it, momentum is 0.9
 
 
@@ -77,10 +78,10 @@ def _keeps(rule: Rule, value: object) -> bool:
         return False
 
 
-def _note(benchmark: Benchmark, batch: object) -> str:
+def _note(benchmark: Benchmark, batch: Any) -> str:  # noqa: ANN401 - whatever was logged
     if not _whole(batch):
         return ""
-    reference = rcp.reference(benchmark, int(str(batch)))
+    reference = rcp.reference(benchmark, int(batch))
     if reference.mean is None:
         return f"It is {reference.position.value}."
     unit = benchmark.facts.convergence_unit
@@ -97,7 +98,7 @@ def _rules(benchmark: Benchmark, values: Mapping[str, Any]) -> dict[str, Rule]:
 
 
 def _number(value: Any) -> bool:  # noqa: ANN401 - whatever was logged
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _whole(value: Any, low: int = 1) -> bool:  # noqa: ANN401 - whatever was logged

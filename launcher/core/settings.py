@@ -4,7 +4,6 @@ It refuses what cannot run or what the closed division forbids, and warns of wha
 It renders nothing.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from launcher.core.benchmark import Benchmark
 from launcher.core.presets import Preset, Purpose
 from launcher.core.system import System, nearest
 
+COUNTS = ("global_batch_size", "gradient_accumulation_steps")
 HORIZON = (2.36e6, 2.9e6)  # steps x batch of BERT runs that converged like the reference, samples
 
 
@@ -39,9 +39,8 @@ def resolve(system: System, benchmark: Benchmark, *, rehearsal: bool = False) ->
     preset = _preset(system, benchmark, choice.preset if choice else None, rehearsal=rehearsal)
     where = f"benchmarks.{benchmark.value}.hyperparameters."
     own = _own(benchmark, choice.hyperparameters if choice else {}, where)
-    sizes = {"global_batch_size", "gradient_accumulation_steps"}
-    if sizes & own.keys():
-        wanted = {key: int(own.get(key, preset.hyperparameters[key])) for key in sizes}
+    if own.keys() & set(COUNTS):
+        wanted = {key: own.get(key, preset.hyperparameters[key]) for key in COUNTS}
         _refuse_unshared(benchmark, wanted, system.accelerators.count, where)
         preset = scaling.scale(
             preset,
@@ -97,13 +96,11 @@ def _own(benchmark: Benchmark, values: Mapping[str, Any], where: str) -> dict[st
         if key not in known:
             raise ValueError(f"{where}{key} is not a known key; {nearest(str(key), known)}")
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if key != "opt_name" and not (number and math.isfinite(value)):
+        if key != "opt_name" and not (number and abs(value) <= rules.LARGEST):
             raise ValueError(f"{where}{key} is {value!r}; allowed: a number")
-        if key in ("global_batch_size", "gradient_accumulation_steps") and (
-            value < 1 or value != int(value)
-        ):
+        if key in COUNTS and (value < 1 or value != int(value)):
             raise ValueError(f"{where}{key} is {value!r}; allowed: a whole number from 1")
-    return dict(values)
+    return {key: int(value) if key in COUNTS else value for key, value in values.items()}
 
 
 def _kept(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

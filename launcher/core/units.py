@@ -1,5 +1,9 @@
-"""Minutes and seconds as types of their own: the score wants the one, the workbook the other."""
+"""Minutes and seconds as types of their own: the score wants the one, the workbook the other.
 
+Moments are seconds since 1970, read from ISO 8601; a text without a time zone is no moment.
+"""
+
+from datetime import datetime
 from typing import NewType
 
 Minutes = NewType("Minutes", float)
@@ -19,3 +23,15 @@ def seconds(minutes: Minutes) -> Seconds:
 def minutes(seconds: Seconds) -> Minutes:
     """Convert seconds to minutes."""
     return Minutes(seconds / 60)
+
+
+def moment(text: object) -> float | None:
+    """Read an ISO 8601 time, also with the engine's nine digits, as seconds since 1970.
+
+    None for anything else, and for a time without its zone: it means another moment elsewhere.
+    """
+    try:
+        found = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return found.timestamp() if found is not None and found.tzinfo else None

@@ -3,12 +3,12 @@
 import json
 import statistics
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from launcher import runset
 from launcher.answer import Answer
+from launcher.core.units import moment
 from launcher.report import charts
 from launcher.report.charts import Lane, Series
 from launcher.runset import Run, RunSet
@@ -114,12 +114,8 @@ def _lanes(runs: RunSet, kinds: Mapping[int, str]) -> Iterator[Lane]:
 
 def _life(run: Run) -> tuple[float, float] | None:
     """Return when a container started and ended, in milliseconds."""
-    texts = [(run.exit or {}).get(key) for key in ("started_at", "finished_at")]
-    try:
-        start, end = (datetime.fromisoformat(str(text)).timestamp() * 1000 for text in texts)
-    except ValueError:
-        return None
-    return start, end
+    start, end = (moment((run.exit or {}).get(key)) for key in ("started_at", "finished_at"))
+    return None if start is None or end is None else (start * 1000, end * 1000)
 
 
 def _power(run: Run, kind: str) -> Series:

@@ -8,7 +8,6 @@ printed for comparison with one that was handed over earlier.
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ from launcher import package, runset
 from launcher.core.ledger import Chain, Record
 from launcher.core.plan import Plan
 from launcher.core.result import Result
+from launcher.core.units import moment
 from launcher.runset import Run, RunSet
 from launcher.verify.claims import Claim, Place
 
-CLOCK_SLACK_MS = 2000  # between the engine's clock and the container's
+CLOCK_SLACK_S = 2.0  # between the engine's clock and the container's
 _MIN_TWINS = 3  # points two curves must share before they can be called the same run
 
 
@@ -191,30 +191,19 @@ def _clock(runs: RunSet) -> Iterator[str]:
     spans = []
     for run in runs.runs:
         ended = run.exit or {}
-        started, finished = _time_ms(ended.get("started_at")), _time_ms(ended.get("finished_at"))
+        started, finished = moment(ended.get("started_at")), moment(ended.get("finished_at"))
         first, last = run.result.start_ms, run.result.stop_ms
         if started is None or finished is None:
             yield f"run {run.number}: exit.json does not say when the container lived"
             continue
         spans.append((started, finished, run.number))
-        if first is not None and first < started - CLOCK_SLACK_MS:
+        if first is not None and first / 1000 < started - CLOCK_SLACK_S:
             yield f"run {run.number}: run_start lies before its container started"
-        if last is not None and last > finished + CLOCK_SLACK_MS:
+        if last is not None and last / 1000 > finished + CLOCK_SLACK_S:
             yield f"run {run.number}: run_stop lies after its container ended"
     for (_, end, one), (start, _, other) in itertools.pairwise(sorted(spans)):
-        if start < end - CLOCK_SLACK_MS:
+        if start < end - CLOCK_SLACK_S:
             yield f"runs {one} and {other} ran at the same time on one node"
-
-
-def _time_ms(text: object) -> float | None:
-    """Read an ISO 8601 time, also with the engine's nine digits."""
-    if not isinstance(text, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment.timestamp() * 1000 if moment.tzinfo else None
 
 
 def _twins(runs: tuple[Run, ...]) -> Iterator[str]:

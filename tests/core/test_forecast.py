@@ -66,3 +66,9 @@ def test_the_factor_so_far_compares_with_the_reference():
 def test_the_same_runs_give_the_same_forecast():
     runs = [run(12), run(13)]
     assert forecast.forecast(RESNET, runs, 5, 0.05) == forecast.forecast(RESNET, runs, 5, 0.05)
+
+
+@pytest.mark.parametrize("odds", [0.0, 1.0])
+def test_published_runs_that_never_failed_do_not_make_a_failure_impossible(odds):
+    found = forecast.forecast(RESNET, [run(12)], 5, odds)
+    assert 0 < found.odds < 1

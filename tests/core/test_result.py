@@ -171,3 +171,21 @@ def test_a_set_knows_its_batch_sizes_and_failures():
     runs = ResultSet(benchmark=Benchmark.BERT, where="x", results=(good, bad))
     assert runs.batch_sizes == (None, 768)
     assert runs.failures == (bad,)
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+        (10**400, f"1{'0' * (mllog.EXCERPT - 1)}"),
+        ("\ud800", "\\ud800"),
+        (2**63, 2**63),
+        (1.5, 1.5),
+    ],
+)
+def test_what_json_text_or_arithmetic_cannot_hold_is_kept_as_its_text(value, kept):
+    run = build([event("seed", value), event("opt_name", value), *bert()])
+    assert run.seed == kept
+    assert run.hyperparameters["opt_name"] == kept
+    assert json.dumps([run.seed], allow_nan=False).encode()

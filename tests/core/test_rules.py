@@ -92,6 +92,9 @@ def test_a_verdict_says_what_is_allowed_and_by_which_rule():
     ("batch", "said"),
     [
         (3200, "between two reference points: 35.1478 epochs"),
+        (3200.0, "between two reference points: 35.1478 epochs"),
+        (10**400, ""),
+        (float("nan"), ""),
         (10**6, "above the largest"),
         ("x", ""),
     ],

@@ -128,3 +128,14 @@ def test_a_batch_beyond_the_references_is_warned_of():
     own = {"global_batch_size": 80_000}
     warnings = settings.resolve(node(hyperparameters=own), RESNET).warnings
     assert "above the largest reference point" in warnings[1]
+
+
+def test_a_whole_number_written_with_a_point_is_a_whole_number():
+    found = settings.resolve(node(BERT, hyperparameters={"global_batch_size": 768.0}), BERT)
+    assert repr(found.hyperparameters["global_batch_size"]) == "768"
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("nan"), float("inf")])
+def test_a_number_that_no_float_holds_is_refused(value):
+    with pytest.raises(ValueError, match=r"allowed: a number|cannot hold"):
+        settings.resolve(node(BERT, hyperparameters={"opt_lamb_epsilon": value}), BERT)
