@@ -65,7 +65,7 @@ class Entry:
 
 
 def compare(packages: Sequence[Path]) -> list[Entry]:
-    """Read, check and rank systems, the best first.
+    """Read, check and rank systems, the best first and rehearsals last, whatever they show.
 
     Each is a folder or an archive that holds one or more pairs of ResNet and BERT. Raises LogError
     when one holds no pair, ResponseError when an archive is not safe to unpack.
@@ -83,11 +83,12 @@ def compare(packages: Sequence[Path]) -> list[Entry]:
             for path, sets in found
             for entry in _entries(path.name if names[path.name] == 1 else str(path), sets, checked)
         ]
-    return sorted(entries, key=lambda entry: -entry.ranked_by)
+    return sorted(entries, key=lambda entry: (entry.pair.rehearsal, -entry.ranked_by))
 
 
 def remarks(entries: Sequence[Entry]) -> Iterator[str]:
-    """Say what a reader of the ranking should know."""
+    """Say what a reader of the ranking should know; of rehearsals, the table has said it all."""
+    entries = [entry for entry in entries if not entry.pair.rehearsal]
     by_raw = sorted(entries, key=lambda entry: -entry.raw)
     if [each.name for each in by_raw] != [each.name for each in entries]:
         order = ", ".join(each.name for each in by_raw)

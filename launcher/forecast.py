@@ -87,8 +87,12 @@ def told(outlook: Outlook) -> list[str]:
     lines = [
         f"{found.done} of {found.planned} runs are done, {found.failed} did not converge"
         + (f"; run {outlook.running} is at work" if outlook.running is not None else ""),
-        f"chance of no valid result: {found.void:.1%}; of one more failed run: {found.odds:.1%}",
     ]
+    if found.done >= found.planned:
+        return [*lines, f"nothing is left to forecast: launcher score {outlook.runs.folder}"]
+    lines.append(
+        f"chance of no valid result: {found.void:.1%}; of one more failed run: {found.odds:.1%}"
+    )
     if outlook.left_s is not None and outlook.run_s is not None:
         lines.append(f"about {_span(outlook.left_s)} left, {_span(outlook.run_s)} a run")
     if found.minutes is not None:

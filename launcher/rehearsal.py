@@ -171,5 +171,5 @@ def _topics() -> tuple[list[str], dict[str, list[prose.Document]]]:
 def _missing(benchmark: str, error: ImportError) -> HostError:
     return HostError(
         f"the {benchmark} rehearsal data needs {error.name}, which is not installed; "
-        "run `pip install 'gp2bm-mlperf-launcher[rehearsal]'`."
+        "run `pip install '.[rehearsal]'` in the checkout."
     )

@@ -85,8 +85,8 @@ def _require_valid(findings: list[Finding], order: Order) -> None:
     errors = [finding for finding in findings if finding.severity is Severity.ERROR]
     if errors and not order.draft:
         raise ResponseError(
-            f"{len(errors)} errors stand, the first: {errors[0].where}: {errors[0].message} "
-            "Mend them, or build a --draft to look at."
+            f"{len(errors)} errors stand, the first: {errors[0].where}: "
+            f"{errors[0].message.rstrip('.')}; mend them, or build a --draft to look at."
         )
 
 

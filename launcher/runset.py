@@ -76,8 +76,9 @@ def find(root: Path) -> list[Path]:
 
     Of an unpacked response these are the whole sets in ledger/, not the copies made of them.
     """
-    if all((root / name).exists() for name in (package.MANIFEST, package.MLPERF, package.LEDGER)):
-        root = root / package.LEDGER
+    if root.is_dir() and (layout := package.locate(root)).ours:
+        whole = layout.root / package.LEDGER
+        root = whole if whole.is_dir() else root
     ours = sorted(path.parent for path in root.rglob(PLAN))
     taken = set(ours)
     foreign = sorted({path.parent for path in root.rglob("result_*.txt")})

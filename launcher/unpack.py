@@ -62,7 +62,7 @@ def unpack(package: Path, into: Path, limits: Limits = LIMITS) -> None:
             packed = os.fstat(source.fileno()).st_size
             _Writer(package=package, into=into, limits=limits, packed=packed).write_all(source)
     except OSError as error:
-        raise ResponseError(f"{package} cannot be unpacked: {error}.") from error
+        raise ResponseError(f"{package} cannot be unpacked: {error.strerror}.") from error
 
 
 class _Writer:

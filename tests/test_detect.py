@@ -85,6 +85,7 @@ def test_detect_never_overwrites(tmp_path, capsys):
     path = tmp_path / "node.yaml"
     assert cli.run(["system", "detect", "-o", str(path)]) == 0
     before = path.read_text()
+    assert f"system check {path}" in capsys.readouterr().out
     assert cli.run(["system", "detect", "-o", str(path)]) == 2
     assert path.read_text() == before
     assert "cannot be written" in capsys.readouterr().err

@@ -87,3 +87,10 @@ def test_a_rehearsal_is_not_compared_with_the_reference(tmp_path, capsys):
 def test_long_spans_are_told_in_hours():
     assert forecast._span(3725) == "1 h 2 min"
     assert forecast._span(65) == "1 min 5 s"
+
+
+def test_a_finished_set_is_not_forecast(tmp_path):
+    said = forecast.told(forecast.look(set_after(tmp_path, 5)))
+    assert said[0].startswith("5 of 5 runs are done")
+    assert "nothing is left to forecast" in said[1]
+    assert len(said) == 2

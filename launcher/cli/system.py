@@ -33,6 +33,11 @@ def detect(
             file.write(text)
     except OSError as error:
         raise ConfigError(f"{output}: cannot be written: {error.strerror}.") from error
+    left = text.count(f"  {detect.MARK}")
+    typer.echo(
+        f"{output}: {left} lines say {detect.MARK!r}; see to them, then run "
+        f"launcher system check {output}"
+    )
 
 
 def check(

@@ -34,7 +34,9 @@ def prepare(benchmark: Benchmark, request: Request) -> Manifest:
     """
     root = request.crew.root
     if not request.source.is_dir():
-        raise ConfigError(f"--source {request.source}: is not a directory; give the downloads'.")
+        raise ConfigError(
+            f"--source {request.source}: is not a folder; name the one with the downloads."
+        )
     if (root / dataset.NAME).exists():  # it is written last
         return _complete(benchmark, root)
     _refuse_foreign(root)
@@ -43,7 +45,7 @@ def prepare(benchmark: Benchmark, request: Request) -> Manifest:
     except ModuleNotFoundError as error:
         raise HostError(
             f"preparing data needs {error.name}, which is not installed; "
-            "run `pip install 'gp2bm-mlperf-launcher[data]'`."
+            "run `pip install '.[data]'` in the checkout."
         ) from error
 
 
