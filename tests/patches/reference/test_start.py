@@ -90,6 +90,7 @@ def test_decay_steps_become_whole_epochs_and_the_length_of_the_run(tmp_path, mon
         ("resnet", {"lars_opt_learning_rate_decay_steps": 178}, "whole epochs; use 177"),
         ("resnet", {"lars_opt_learning_rate_warmup_epochs": 0}, "use 1|whole epochs|divides"),
         ("resnet", {"opt_name": "adam"}, "use 'lars' or 'sgd'"),
+        ("resnet", {"global_batch_size": 2000}, "2000, more than the 1433 training images"),
         ("resnet", {"model_bn_span": 16}, "1 devices share a batch of 32"),
         ("resnet", {"colour": 1}, "colour is not one the reference knows"),
         ("bert", {"gradient_accumulation_steps": 4}, "counts its schedule in micro-batches"),

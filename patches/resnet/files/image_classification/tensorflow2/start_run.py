@@ -131,6 +131,11 @@ def _check(order: Order) -> None:
         1,
         "the reference sums accumulated gradients and counts each as a step",
     )
+    if values["global_batch_size"] > values["train_samples"]:
+        raise RefusedError(
+            f"hyperparameters.global_batch_size is {values['global_batch_size']}, more than the"
+            f" {values['train_samples']} training images; use fewer."
+        )
     span = values["global_batch_size"] / max(1, order.accelerators)
     why = f"{max(1, order.accelerators)} devices share a batch of {values['global_batch_size']}"
     insist("hyperparameters.model_bn_span", values["model_bn_span"], span, why)
