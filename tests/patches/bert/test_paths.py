@@ -65,7 +65,7 @@ def test_a_variant_of_the_network_is_used_only_if_losses_and_gradients_agree():
 
     def other(batch):
         masked, following = same(batch)
-        return masked * 1.5, following
+        return masked * 1.01, following
 
     assert not paths.prove_variant("other", other, model, update, example).passed
     assert update.losses is plain
@@ -140,6 +140,21 @@ def test_a_graph_that_reads_the_batch_it_was_captured_with_is_not_used(monkeypat
     assert kept is judge
     assert "disagrees" in verdict.note
     assert not graphs.capture_apply(update).passed
+
+
+@pytest.mark.parametrize("wrong_by", [0.0, 0.05])
+def test_low_precision_may_err_as_much_as_the_plain_way_does(wrong_by):
+    config = small.config(training={"precision": Precision.BF16})
+    model, update = prepared(config)
+
+    def variant(batch):
+        masked, following = losses(model(batch), batch)
+        return masked * (1 + wrong_by), following
+
+    verdict = paths.prove_variant("variant", variant, model, update, example_of(config))
+    assert 0.001 < verdict.allowed < 0.05
+    assert verdict.passed is (wrong_by == 0)
+    assert next(model.parameters()).grad.data_ptr() == update.flat.gradients.data_ptr()
 
 
 def test_half_of_the_examples_answers_are_right():

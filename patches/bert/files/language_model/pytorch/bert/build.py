@@ -28,7 +28,6 @@ DTYPES = {
     Precision.BF16: torch.bfloat16,
     Precision.FP8: torch.bfloat16,  # of everything but the encoder's products
 }
-PROOF_ROWS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +95,9 @@ def choose_attention(config: Config, device: torch.device, dtype: torch.dtype, l
 def prove_attention(name: str, config: Config, device: torch.device, dtype: torch.dtype) -> Verdict:
     """Compare contexts and gradients of one route with the plain one, without dropout."""
     sizes, length = config.model, config.hyperparameters.max_sequence_length
-    segments = synthetic.batch(config, rows=PROOF_ROWS, seed=0, device=device).segments
+    segments = synthetic.batch(config, rows=synthetic.PROOF_ROWS, seed=0, device=device).segments
     generator = torch.Generator(device).manual_seed(0)
-    shape = (PROOF_ROWS * length, 3, sizes.num_attention_heads, sizes.head_size)
+    shape = (synthetic.PROOF_ROWS * length, 3, sizes.num_attention_heads, sizes.head_size)
     qkv = torch.randn(shape, device=device, generator=generator)
 
     def run(route: Route, kind: torch.dtype) -> list[Tensor]:

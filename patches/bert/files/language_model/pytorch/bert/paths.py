@@ -5,11 +5,12 @@ same, and the verdict is logged. Weights, moments and counters are as before aft
 reads data, and it is not needed on a CPU.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from bert import fp8, graphs, synthetic
+from bert import attention, fp8, graphs, synthetic
 from bert.config import Config, Form, Precision
 from bert.evaluate import Judge
 from bert.lamb import Lamb, moments
@@ -37,7 +38,8 @@ def speed_up(model: Bert, update: Update, config: Config, process: Process, log:
         if not verdict.passed:
             raise RunError(f"training.precision is fp8, but it {verdict.note}; use bf16.")
     elif training.compile:  # TransformerEngine's layers are kernels already
-        verdict = prove_variant("compile", compiled(model), model, update, example)
+        few = synthetic.batch(config, rows=synthetic.PROOF_ROWS, seed=0, device=process.device)
+        verdict = prove_variant("compile", compiled(model), model, update, few)
         log.event("fast_path", verdict.record)
     if training.compile:
         log.event("fast_path", prove_moments(update.lamb).record)
@@ -164,22 +166,37 @@ def in_fp8(model: Bert) -> Losses:
 def prove_variant(
     name: str, variant: Losses, model: Bert, update: Update, example: Batch
 ) -> Verdict:
-    """Compare another way to compute the losses with the plain one, dropout off; use it if equal.
+    """Compare another way to compute losses and gradients with fp32; use it if as good as plain.
 
-    Gradients, too, but not those of fp8, which are another number's.
+    Without dropout. Weights are those of `model`, so that fp32 is the truth about both ways. Of
+    fp8 the losses alone are compared: its gradients are other numbers.
     """
     model.eval()
+    losses_alone = name == "fp8"
 
-    def run(compute: Losses) -> list[Tensor]:
-        update.flat.gradients.zero_()
+    def run(compute: Losses, network: Bert) -> list[Tensor]:
+        network.zero_grad(set_to_none=network is not model)  # its own are views of a flat buffer
         masked, following = compute(example)
         (masked + following).backward()
-        found = [torch.stack([masked, following]).detach()]
-        return found if name == "fp8" else [*found, update.flat.gradients.clone()]
+        gradients = [] if losses_alone else [p.grad.clone() for p in network.parameters()]
+        return [torch.stack([masked, following]).detach(), *gradients]
 
-    plain = run(update.losses)
-    verdict = prove(name, lambda: run(variant), plain=plain, truth=None)
+    plain = run(update.losses, model)
+    truth = None
+    if not losses_alone:
+        exact = in_fp32(model)
+        truth = run(lambda batch: losses(exact(batch), batch), exact)
+    verdict = prove(name, lambda: run(variant, model), plain=plain, truth=truth)
     if verdict.passed:
         update.losses = variant
     model.train()
     return verdict
+
+
+def in_fp32(model: Bert) -> Bert:
+    """Copy a network, with the same weights in fp32 and an attention that can take them."""
+    exact = copy.deepcopy(model).float()
+    exact.needs_mask = True
+    for layer in exact.layers:
+        layer.attend = attention.sdpa
+    return exact

@@ -14,6 +14,8 @@ from bert.packing import DEPTH, MASK_RATE, pack, row_dtype
 # published histogram of the 512-token Wikipedia set (16.3 M sequences, mean 255).
 SHARES = (0.176, 0.194, 0.114, 0.083, 0.065, 0.053, 0.044, 0.038, 0.234)
 
+PROOF_ROWS = 4  # of a batch to compare ways of computing with
+
 
 def lengths(count: int, longest: int, generator: np.random.Generator) -> np.ndarray:
     """Draw lengths from 5 tokens to `longest` with the shape of the Wikipedia set."""
