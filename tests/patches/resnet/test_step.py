@@ -232,5 +232,9 @@ def test_what_one_rank_cannot_do_none_does_and_nobody_waits(fault, refused):
     assert status == 0, stderr
     checks = values(log, "step_path_check")
     assert {check["path"] for check in checks if not check["passed"]} == refused
+    reason = f"cannot run here: RuntimeError: this rank cannot {fault}"
+    assert {line for line in stderr.splitlines() if line.startswith("rank 1:")} == {
+        f"rank 1: {path}: {reason}" for path in refused
+    }
     assert len(values(log, "loss")) == 2
     assert len(set(values(log, "loss"))) == 1

@@ -5,6 +5,7 @@ own against the truth in fp32, so the fast path may be as wrong as the plain one
 factor, and no more. A path that cannot run here is refused with the reason; it never ends the run.
 """
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -84,7 +85,13 @@ def prove(
 
 
 def agreed(verdict: Verdict, *, device: torch.device) -> Verdict:
-    """Refuse on every rank what any rank refuses: where ranks must compute the same way."""
+    """Refuse on every rank what any rank refuses: where ranks must compute the same way.
+
+    Rank 0 logs its own verdict only, so another's reason goes to stderr.
+    """
+    if distributed.rank() and not verdict.passed:
+        text = f"rank {distributed.rank()}: {verdict.name}: {verdict.note}"
+        print(text, file=sys.stderr, flush=True)
     refused = torch.tensor(float(not verdict.passed), device=device)
     if distributed.max_(refused).item() and verdict.passed:
         return replace(verdict, passed=False, note="agrees here, but not on another rank: not used")
