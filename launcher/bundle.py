@@ -54,10 +54,13 @@ def create(
     place: str | None = None,
     wheelhouse: Path | None = None,
     base_image: str | None = None,
+    tensorflow: bool = False,
     checkout: Path = paths.ROOT,
     on_progress: images.OnProgress,
 ) -> Bundle:
     """Collect a bundle: wheels from a folder, else every locked package by pip.
+
+    With `tensorflow` pip collects those of the patched reference's image, too.
 
     Raises ConfigError for a folder in the way or uncommitted work in the checkout.
     """
@@ -72,7 +75,7 @@ def create(
         on_progress("launcher")
         commit = _write_launcher(aside / LAUNCHER, checkout)
         on_progress("wheels")
-        _write_wheels(aside / WHEELS, wheelhouse)
+        _write_wheels(aside / WHEELS, wheelhouse, tensorflow=tensorflow)
         base = {}
         if base_image is not None:
             on_progress(f"base image {base_image}")
@@ -137,9 +140,12 @@ def _write_launcher(path: Path, checkout: Path) -> str:
         raise ConfigError(f"{checkout} is no git checkout ({error}); clone it.") from error
 
 
-def _write_wheels(wheels: Path, wheelhouse: Path | None) -> None:
+def _write_wheels(wheels: Path, wheelhouse: Path | None, *, tensorflow: bool) -> None:
     if wheelhouse is None:
         _collect_wheels(wheels)
+        if tensorflow:
+            lock = ("--constraint", str(paths.ROOT / inside.REFERENCE_LOCK))
+            _pip_wheel(wheels, *lock, *inside.requirements("reference"))
         return
     given = sorted(wheelhouse.glob("*.whl"))
     if not given:
@@ -157,8 +163,12 @@ def _collect_wheels(wheels: Path) -> None:
     probe = [*pip, "install", "--no-index", "--dry-run", "--no-deps", "--ignore-installed", torch]
     local = not subprocess.run(probe, check=False, capture_output=True).returncode
     index = [] if local else ["--extra-index-url", inside.TORCH_CPU]
-    wheel = [*pip, "wheel", "--quiet", "--requirement", str(lock), "--wheel-dir", str(wheels)]
-    if subprocess.run([*wheel, *index], check=False).returncode:
+    _pip_wheel(wheels, "--requirement", str(lock), *index)
+
+
+def _pip_wheel(wheels: Path, *wanted: str) -> None:
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(wheels)]
+    if subprocess.run([*pip, *wanted], check=False).returncode:
         raise ConfigError("pip could not collect the wheels; give a folder with --wheelhouse.")
 
 

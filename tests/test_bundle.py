@@ -103,3 +103,14 @@ def test_what_cannot_be_bundled_leaves_nothing_behind(tmp_path, checkout, change
     with pytest.raises(ConfigError):
         create(tmp_path, checkout, **options)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_reference_needed")
+@pytest.mark.parametrize("asked", [False, True])
+def test_tensorflows_wheels_come_along_only_when_asked_for(tmp_path, checkout, monkeypatch, asked):
+    collected = []
+    monkeypatch.setattr(bundle, "_collect_wheels", lambda wheels: wheels.mkdir())
+    monkeypatch.setattr(bundle, "_pip_wheel", lambda _, *wanted: collected.extend(wanted))
+    create(tmp_path, checkout, wheelhouse=None, tensorflow=asked)
+    assert ("tensorflow-cpu==2.15.1" in collected) is asked
+    assert any(word.endswith("reference.lock") for word in collected) is asked

@@ -24,6 +24,11 @@ def create(
     base_image: str | None = typer.Option(
         None, "--base-image", help="Image to carry along, as docker save writes it."
     ),
+    tensorflow: bool = typer.Option(
+        False,
+        "--tensorflow",
+        help="Collect the wheels of the patched reference's image, too (Python 3.9 to 3.11).",
+    ),
 ) -> None:
     """Collect the reference, the wheels, this launcher and the base image in one folder."""
     from launcher import bundle
@@ -33,6 +38,7 @@ def create(
         place=reference,
         wheelhouse=wheelhouse,
         base_image=base_image,
+        tensorflow=tensorflow,
         on_progress=typer.echo,
     )
     typer.echo(f"{made.folder}: complete and verified")
