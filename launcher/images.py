@@ -191,6 +191,8 @@ def _engine() -> Iterator[docker.DockerClient]:
         raise EngineError(f"{error.explanation}; build it with launcher images build.") from error
     except APIError as error:
         raise EngineError(f"the engine refused: {error.explanation or error}.") from error
+    except DockerException as error:
+        raise EngineError(f"the engine failed: {error}.") from error
     except requests.RequestException as error:
         raise EngineError(f"the engine stopped answering ({error}); look at its log.") from error
     finally:

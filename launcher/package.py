@@ -84,7 +84,7 @@ def manifest(root: Path) -> str:
 def read_manifest(text: str) -> dict[str, str]:
     """Return name -> sha256. Lines that `sha256sum` would not write are left out."""
     stated = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a name may hold what else Python takes for a line's end
         digest, blank, name = line.partition("  ")
         if blank and len(digest) == len(hashlib.sha256().hexdigest()):
             stated[name] = digest

@@ -25,4 +25,5 @@ def _environment() -> jinja2.Environment:
 
 def render(template: str, **values: Any) -> str:  # noqa: ANN401 - whatever the template shows
     """Fill a file of templates/."""
-    return _environment().get_template(template).render(**values)
+    text = _environment().get_template(template).render(**values)
+    return text.encode(errors="backslashreplace").decode()  # JSON may hold what UTF-8 cannot

@@ -37,6 +37,7 @@ from launcher.errors import ConfigError, HostError
 from launcher.request import Request
 from launcher.store import now
 
+MOST_RUNS = 1000  # weeks of training
 SEED_BITS = 31  # fits every framework's seed, and a signed 32-bit integer
 
 
@@ -66,6 +67,8 @@ def check_seeds(request: Request) -> None:
             f"--seeds is {request.seeds}; {kind} needs at least {least}: ask for {least} or more"
             f"{hint}."
         )
+    if request.seeds > MOST_RUNS:
+        raise ConfigError(f"--seeds is {request.seeds}; ask for {MOST_RUNS} or fewer.")
 
 
 def choose_system(request: Request) -> tuple[Path, System, str]:
@@ -154,8 +157,8 @@ def draw_seeds(count: int) -> tuple[int, ...]:
 
 def check(engine: Engine, spec: ContainerSpec, folder: Path, accelerators: int) -> None:
     """Let the engine check the container; what the run set itself brings is there by then."""
-    ours = (str(folder.resolve()),)
-    brought = tuple(mount for mount in spec.mounts if not str(mount.source).startswith(ours))
+    ours = folder.resolve()
+    brought = tuple(mount for mount in spec.mounts if not mount.source.is_relative_to(ours))
     for mount in brought:
         if not mount.source.exists():
             raise ConfigError(f"{mount.source} (for {mount.target}) does not exist; name another.")

@@ -5,7 +5,7 @@ It reads the bytes that pass by and prints; it decides nothing and keeps nothing
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from rich import box
@@ -142,6 +142,11 @@ def table(title: str, rows: Sequence[Row]) -> Table:
     return shown
 
 
+def _unwatched() -> AbstractContextManager[None]:
+    """Let nothing end a run because nobody looks any more: rich exits on a broken pipe."""
+    return suppress(OSError, SystemExit)
+
+
 class Board:
     """Shows the rows of a run set while it runs."""
 
@@ -160,15 +165,20 @@ class Board:
         if not self._console.is_terminal:
             yield
             return
-        with Live(
-            get_renderable=self._table, console=self._console, refresh_per_second=2
-        ) as self._live:
+        self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=2)
+        try:
+            with _unwatched():
+                self._live.start()
             yield
-        self._live = None
+        finally:
+            with _unwatched():
+                self._live.stop()
+            self._live = None
 
     def say(self, text: str) -> None:
         """Print one line, above the table where there is one."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        with _unwatched():
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def feed(self, number: int) -> Callable[[bytes], None]:
         """Return what takes the stdout of one run."""

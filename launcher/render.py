@@ -4,7 +4,9 @@ Templates say what a reader sees; this module chooses nothing and writes no file
 """
 
 import json
+import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import jinja2  # noqa: TID251 - this module renders the hyperparameter files
@@ -14,7 +16,7 @@ from launcher.core import rules
 from launcher.core.benchmark import Benchmark
 from launcher.core.rules import Freedom, Verdict
 from launcher.core.settings import Settings
-from launcher.core.system import System
+from launcher.core.system import System, nearest
 from launcher.errors import ConfigError
 
 
@@ -38,13 +40,38 @@ def hyperparameters(
     )
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": False}
     environment.filters["tojson"] = json.dumps  # the built-in one escapes for HTML
+    environment.filters["exact"] = exact
     name = f"{benchmark.value}.yaml.j2"
     try:
         context = _context(benchmark, system, settings, rehearsal=rehearsal)
-        return environment.get_template(name).render(context, implementation=implementation)
+        text = environment.get_template(name).render(context, implementation=implementation)
     except jinja2.TemplateError as error:
         place = f"{paths.TEMPLATES / name}"
         raise ConfigError(f"{place}: {error}; restore the template with git.") from error
+    _refuse_unknown(system, benchmark, text)
+    return text
+
+
+def exact(value: object) -> str:
+    """Return a value as JSON, and a float with all its digits and without an exponent.
+
+    YAML 1.1 takes 5e-5 for a text, and a rounded value is not the one that the plan states.
+    """
+    if not isinstance(value, float):
+        return json.dumps(value)
+    text = format(Decimal(repr(value)), "f")
+    return text if "." in text else f"{text}.0"
+
+
+def _refuse_unknown(system: System, benchmark: Benchmark, text: str) -> None:
+    """Name what a system file sets and the template does not take up."""
+    choice = system.choices.get(benchmark)
+    section = text.partition("\ntraining:\n")[2].partition("\nmodel:\n")[0]
+    taken = re.findall(r"^  (\w+):", section, re.MULTILINE)
+    for key in choice.training if choice else ():
+        if key not in taken:
+            where = f"{system.name}.yaml: benchmarks.{benchmark.value}.training"
+            raise ConfigError(f"{where}.{key} is not a known key; {nearest(str(key), taken)}.")
 
 
 def _context(

@@ -268,7 +268,9 @@ def slug(text: str) -> str:
 
 def _write(path: Path, content: bytes | str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    path.write_bytes(
+        content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    )
 
 
 def _write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON

@@ -43,7 +43,7 @@ class Outcome(enum.Enum):
 
 
 class Stop:
-    """SIGINT and SIGTERM as a fact to ask for: nothing is torn in the middle of a write."""
+    """SIGINT, SIGTERM and SIGHUP as a fact to ask for: nothing is torn in the middle of a write."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -51,9 +51,10 @@ class Stop:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Note the signals while the block runs."""
-        before = {
-            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup's wish is kept
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, self._note) for number in numbers}
         try:
             yield
         finally:

@@ -118,3 +118,14 @@ def test_no_number_in_a_log_can_end_a_run(value):
     )
     one.tick(35.0)
     assert table("a title", [one]).row_count == len([one.cells()])
+
+
+def test_a_terminal_that_went_away_does_not_end_a_run():
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(len(text))
+
+    shown = Board("a title", [row()], expected=None, console=Console(file=Gone()))
+    shown.say("hello")
+    shown.feed(0)(line("run_start") + line("eval_accuracy", 0.5, epoch_num=4))
+    assert shown.rows[0].accuracy == 0.5

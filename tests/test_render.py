@@ -1,9 +1,12 @@
+import dataclasses
+
 import pytest
 import yaml
 
 from launcher import paths, render, systems
 from launcher.core.benchmark import Benchmark
 from launcher.core.settings import resolve
+from launcher.core.system import Choice
 from launcher.errors import ConfigError
 
 
@@ -40,3 +43,21 @@ def test_a_template_that_asks_for_what_is_not_there_is_named(tmp_path, monkeypat
     monkeypatch.setattr(paths, "TEMPLATES", tmp_path)
     with pytest.raises(ConfigError, match=r"resnet\.yaml\.j2: 'nothing' is undefined"):
         rendered(Benchmark.RESNET)
+
+
+@pytest.mark.parametrize("value", [1e-12, 0.000352213769841, 5e-5, 1 / 3, 11.0, 1e300, -0.5])
+def test_a_number_comes_out_of_the_file_as_it_went_in(value):
+    text = render.exact(value)
+    assert yaml.safe_load(f"a: {text}") == {"a": value}
+    assert "e" not in text
+
+
+@pytest.mark.parametrize("benchmark", Benchmark)
+def test_a_training_value_that_the_file_does_not_take_up_is_refused(benchmark):
+    system = systems.load(paths.SYSTEMS / "example-8xh200.yaml")
+    choice = Choice(preset=None, hyperparameters={}, training={"precison": "fp32"})
+    typo = dataclasses.replace(system, choices={benchmark: choice})
+    with pytest.raises(ConfigError, match=r"training\.precison is not a known key.*precision\?"):
+        render.hyperparameters(
+            benchmark, typo, resolve(typo, benchmark, rehearsal=False), rehearsal=False
+        )

@@ -358,3 +358,19 @@ def test_telemetry_is_recorded_once_a_second(tmp_path):
     assert samples[0].keys() == {"time_ms", "cpu_percent", "memory_used_bytes", "gpus"}
     assert 0 <= samples[0]["cpu_percent"] <= 100
     assert samples[0]["memory_used_bytes"] > 0
+
+
+def test_a_lost_terminal_is_a_signal_unless_nohup_asked_otherwise():
+    stop = Stop()
+    with stop.listening():
+        signal.raise_signal(signal.SIGHUP)
+    assert stop.signal is signal.SIGHUP
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        deaf = Stop()
+        with deaf.listening():
+            signal.raise_signal(signal.SIGHUP)
+        assert not deaf.asked()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

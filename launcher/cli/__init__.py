@@ -5,13 +5,14 @@ commands, so that `--help` is instant and a command needs only what it uses.
 """
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
 import typer
 
 from launcher import __version__
-from launcher.errors import LauncherError
+from launcher.errors import HostError, LauncherError
 
 # One module per group of commands, in the order of --help.
 COMMANDS: tuple[str, ...] = (
@@ -71,6 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code (see launcher.errors)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that this locale cannot spell is escaped
+            stream.reconfigure(errors="backslashreplace")
     try:
         application()(args=None if arguments is None else list(arguments), prog_name="launcher")
     except LauncherError as error:
@@ -78,4 +82,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except SystemExit as end:  # typer's own: usage errors are 2, Ctrl-C is 130
         return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except OSError as error:  # of a file that nobody expected to fail, such as on a full disk
+        typer.echo(f"error: {error.filename or 'the system'}: {error.strerror or error}.", err=True)
+        return HostError.exit_code
     return 0

@@ -125,6 +125,8 @@ def run(
         _print_container(request, results, as_json=as_json)
         return
     minutes = MINUTES[rehearsal] if time_limit is None else time_limit
+    if not 0 < minutes < float("inf"):
+        raise ConfigError(f"--time-limit is {minutes:g}; write minutes, more than 0.")
     limits = Limits(run_s=60 * minutes, until=_moment(until) if until else float("inf"))
     ended = session.begin(
         request,
@@ -222,7 +224,7 @@ def _spoilt(result: "Result") -> bool:
 
 def _moment(text: str) -> float:
     """Return the next time the clock shows HH:MM, in seconds since 1970."""
-    now = datetime.now().astimezone()
+    now = datetime.now()  # noqa: DTZ005 - the clock on the wall, also across a change to summer time
     try:
         clock = datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007 - a time of day
     except ValueError:

@@ -46,7 +46,7 @@ def check(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Read a system file, resolve its presets and say what is missing."""
-    from launcher import systems
+    from launcher import render, systems
     from launcher.core.benchmark import Benchmark
 
     system = systems.load(file)
@@ -60,9 +60,9 @@ def check(
         "benchmarks": resolved,
     }
     for benchmark in Benchmark:
-        settings = systems.settings(
-            file, system, benchmark, rehearsal=system.accelerators.count == 0
-        )
+        rehearsal = system.accelerators.count == 0
+        settings = systems.settings(file, system, benchmark, rehearsal=rehearsal)
+        render.hyperparameters(benchmark, system, settings, rehearsal=rehearsal)  # names typos
         resolved[benchmark.value] = {
             "preset": settings.preset.name,
             "hyperparameters": dict(settings.hyperparameters),

@@ -18,7 +18,7 @@ def workbook(
         ..., "--template", help="The RFP's Benchmark_Results.xlsx; it is not changed."
     ),
     out: Path = typer.Option(
-        Path("Benchmark_Results.xlsx"), "-o", "--out", help="Where the filled copy goes."
+        Path("Benchmark_Results-filled.xlsx"), "-o", "--out", help="Where the filled copy goes."
     ),
 ) -> None:
     """Fill the MLPerf tab: seconds, nodes, tasks, software, changes. All else stays as it is."""
@@ -29,6 +29,8 @@ def workbook(
     found = answer.load(results or [Path("results")], check.check)
     if found.rehearsal:
         raise ConfigError("these runs are a rehearsal, which is never a result; run for real.")
+    if out.exists() and template.exists() and out.samefile(template):
+        raise ConfigError(f"-o: {out} is the template itself, which is not changed; name another.")
     try:
         filled, findings = workbooks.fill(template.read_bytes(), tab.of(found))
         out.write_bytes(filled)

@@ -35,9 +35,11 @@ def load(path: Path, service: str, variables: Mapping[str, str]) -> ContainerSpe
     """
     document = _parse(path)
     _only(document, _TOP, path, "")
-    services = document.get("services") or {}
+    services = document.get("services")
+    if not isinstance(services, dict):
+        raise ConfigError(f"{path}: services must be a mapping.")
     if service not in services:
-        known = ", ".join(sorted(services))
+        known = ", ".join(sorted(map(str, services)))
         raise ConfigError(f"{path}: there is no service {service!r}; it has {known}.")
     where = f"services.{service}"
     filled = _fill(services[service], variables, lambda problem: _wrong(path, where, problem))
@@ -64,7 +66,7 @@ def _wrong(path: Path, where: str, problem: str) -> ConfigError:
 def _parse(path: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{path} must be a mapping with `services`.")
@@ -113,16 +115,19 @@ def _spec(service: str, values: Mapping[str, Any], root: Path) -> ContainerSpec:
         name=service,
         command=_words(values["command"], "command"),
         working_dir=str(values["working_dir"]),
-        mounts=tuple(_mount(entry, root) for entry in values.get("volumes", [])),
+        mounts=tuple(_mount(entry, root) for entry in _list(values.get("volumes"), "volumes")),
         labels=_strings(values.get("labels"), "labels"),
         environment=_strings(values.get("environment"), "environment"),
         all_gpus=_gpus(values.get("gpus")),
         network=str(values["network_mode"]),
-        init=bool(values.get("init", False)),
+        init=_flag(values, "init"),
         ipc=str(values.get("ipc", "private")),
         shm_bytes=size_bytes(values["shm_size"], "shm_size"),
-        ulimits={name: _limit(name, entry) for name, entry in values.get("ulimits", {}).items()},
-        cap_add=_words(values.get("cap_add", []), "cap_add"),
+        ulimits={
+            name: _limit(name, entry)
+            for name, entry in _mapping(values.get("ulimits"), "ulimits").items()
+        },
+        cap_add=tuple(map(str, _list(values.get("cap_add"), "cap_add"))),
         user=str(values["user"]) if values.get("user") else None,
         stop_grace_s=_seconds(values.get("stop_grace_period", "10s")),
         log_driver=str(logging.get("driver", "json-file")),
@@ -150,6 +155,19 @@ def _words(value: object, key: str) -> tuple[str, ...]:
     return tuple(str(word) for word in value)
 
 
+def _list(value: object, key: str) -> list[Any]:
+    if value is not None and not isinstance(value, list):
+        raise _Refused(f"{key} must be a list, not {value!r}.")
+    return value or []
+
+
+def _flag(values: Mapping[str, Any], key: str) -> bool:
+    value = values.get(key, False)
+    if not isinstance(value, bool):
+        raise _Refused(f"{key} is {value!r}; write true or false.")
+    return value
+
+
 def _gpus(value: object) -> bool:
     if value is None:
         return False
@@ -164,8 +182,7 @@ def _mount(entry: object, root: Path) -> Mount:
     if values.get("type") != "bind" or not {"source", "target"} <= values.keys():
         raise _Refused(f"volumes: {entry!r} must have type bind, a source and a target.")
     source = root / Path(str(values["source"])).expanduser()
-    read_only = bool(values.get("read_only", False))
-    return Mount(source=source, target=str(values["target"]), read_only=read_only)
+    return Mount(source=source, target=str(values["target"]), read_only=_flag(values, "read_only"))
 
 
 def _limit(name: str, value: object) -> tuple[int, int]:
@@ -174,7 +191,7 @@ def _limit(name: str, value: object) -> tuple[int, int]:
     values = _mapping(value, f"ulimits.{name}", {"soft", "hard"})
     try:
         return int(values["soft"]), int(values["hard"])
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise _Refused(f"ulimits.{name} must be a number, or soft and hard.") from None
 
 

@@ -76,7 +76,7 @@ class DockerEngine:
     def image(self, name: str) -> dict[str, Any]:
         """Return name, id, digests and labels of an image that is here."""
         try:
-            with _translated("look at"):
+            with _translated("look for an image at", docker.errors.ImageNotFound):
                 image = self._client.images.get(name)
         except docker.errors.ImageNotFound:
             raise EngineError(
@@ -138,12 +138,12 @@ class DockerEngine:
 
     def remove(self, name: str) -> None:
         """Remove a container and its anonymous volumes; one that is gone already is no error."""
-        with contextlib.suppress(docker.errors.NotFound), _translated("remove"):
+        with contextlib.suppress(docker.errors.NotFound), _gone("remove a container of"):
             self._client.containers.get(name).remove(v=True, force=True)
 
     def _create(self, spec: ContainerSpec) -> Container:
         try:
-            with _translated("create a container on"):
+            with _translated("create a container on", docker.errors.APIError):
                 return self._client.containers.create(spec.image, **options(spec))
         except docker.errors.APIError as error:
             if error.status_code == 409:  # noqa: PLR2004 - HTTP: conflict
@@ -159,7 +159,7 @@ class DockerEngine:
         with _translated("attach to a container of"):
             stream: Any = container.attach_socket(params={"stdout": 1, "stderr": 1, "stream": 1})
         try:
-            with _translated("start a container on"):
+            with _translated("start a container on", docker.errors.APIError):
                 container.start()
             yield stream
         except docker.errors.APIError as error:
@@ -240,7 +240,7 @@ class DockerEngine:
     def _signal(self, container: Container, signal: str) -> bool:
         """Send a signal; say whether there was a running container to take it."""
         try:
-            with _translated("signal"):
+            with _translated("signal a container of", docker.errors.APIError):
                 container.kill(signal=signal)
         except docker.errors.APIError:  # it ended in this moment
             return False
@@ -248,7 +248,7 @@ class DockerEngine:
 
     def _kill_quietly(self, container: Container) -> None:
         """Kill on the way out of an error, which must not be hidden by another one."""
-        with contextlib.suppress(EngineError, docker.errors.APIError), _translated("stop"):
+        with contextlib.suppress(EngineError), _translated("stop a container of"):
             container.kill()
 
     def _state(self, container: Container) -> dict[str, Any]:
@@ -256,7 +256,7 @@ class DockerEngine:
         give_up_at = time.monotonic() + PATIENCE_S
         while True:
             try:
-                with _translated("ask"):
+                with _gone("ask"):
                     container.reload()
             except docker.errors.NotFound:
                 return {"Running": False, "Status": "lost"}
@@ -282,7 +282,7 @@ class DockerEngine:
         return agrees
 
     def _copy(self, container: Container, number: int) -> Iterator[bytes]:
-        with contextlib.suppress(docker.errors.NotFound), _translated("read the log of"):
+        with contextlib.suppress(docker.errors.NotFound), _gone("read the log of"):
             yield from container.logs(stdout=number == STDOUT, stderr=number == STDERR, stream=True)
 
 
@@ -293,14 +293,19 @@ def _read(stream: SocketIO) -> bytes:
         return b""
 
 
+def _gone(doing: str) -> contextlib.AbstractContextManager[None]:
+    """Translate all but the engine's answer that there is no such container."""
+    return _translated(doing, docker.errors.NotFound)
+
+
 @contextlib.contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    """Turn a silent or absent engine into EngineError; what it answers passes as APIError."""
+def _translated(doing: str, *answers: type[docker.errors.APIError]) -> Iterator[None]:
+    """Turn a silent, absent or failing engine into EngineError; these of its answers pass."""
     try:
         yield
-    except (docker.errors.APIError, docker.errors.ContainerError):
-        raise
     except _FAILURES as error:
+        if isinstance(error, answers):
+            raise
         raise EngineError(
             f"cannot {doing} the Docker engine ({type(error).__name__}: {error}); start it, or "
             "rehearse without one by --engine process."

@@ -46,15 +46,7 @@ class ProcessEngine:
     ) -> Exit:
         """Start a fresh process group and hand over its output until it has ended."""
         started_at = _now()
-        process = subprocess.Popen(
-            [_rewritten(word, spec) for word in spec.command],
-            cwd=_rewritten(spec.working_dir, spec),
-            env=_environment(spec),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        process = _started(spec)
         identity = f"process-{process.pid}-{_start_ticks(process.pid)}"
         try:
             stopped = _pump(process, spec, on_stdout, on_stderr, stopping)
@@ -94,6 +86,22 @@ class ProcessEngine:
     def remove(self, name: str) -> None:
         """End what still lives of a run."""
         _end_all({NAME: name}, grace_s=0)
+
+
+def _started(spec: ContainerSpec) -> "subprocess.Popen[bytes]":
+    command = [_rewritten(word, spec) for word in spec.command]
+    try:
+        return subprocess.Popen(
+            command,
+            cwd=_rewritten(spec.working_dir, spec),
+            env=_environment(spec),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise EngineError(f"{command[0]} cannot be started: {error}.") from error
 
 
 def _pump(

@@ -18,7 +18,7 @@ def render(answer: Answer, form: Format) -> str:
     facts = model.of(answer)
     match form:
         case Format.JSON:
-            return json.dumps(facts, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+            return json.dumps(facts, indent=2, sort_keys=True) + "\n"
         case Format.MARKDOWN:
             return _page("report.md.j2", facts)
         case Format.HTML:

@@ -149,3 +149,14 @@ def test_letters_that_look_like_others_are_printed_as_what_they_are(tmp_path, ca
     said = capsys.readouterr().out
     for shown in ("l\\u0435dger/", "\\uff4cedger/", "ledger\\u200b/", "Br\u00e5ten/"):
         assert shown in said
+
+
+def test_the_template_itself_is_never_written(tmp_path, capsys):
+    for benchmark in Benchmark:
+        recorded.write(tmp_path / "node" / benchmark.value, benchmark)
+    template = tmp_path / "Benchmark_Results.xlsx"
+    template.write_bytes(b"the RFP's")
+    node = str(tmp_path / "node")
+    assert cli.run(["workbook", node, "--template", str(template), "-o", str(template)]) == 2
+    assert "is the template itself" in capsys.readouterr().err
+    assert template.read_bytes() == b"the RFP's"

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from threading import Thread
 
 import pytest
@@ -34,6 +35,9 @@ def wrong(arguments, capsys):
         (["--task", "resnet50"], 2, "resnet50"),
         (["--task", "bert", "--seeds", "0", "--rehearsal"], 2, "--seeds is 0"),
         (["--task", "resnet", "--seeds", "3"], 2, "needs at least 5"),
+        (["--task", "bert", "--seeds", "3000000000"], 2, "ask for 1000 or fewer"),
+        (["--task", "resnet", "--rehearsal", "--time-limit", "nan"], 2, "--time-limit is nan"),
+        (["--task", "resnet", "--rehearsal", "--time-limit", "-1"], 2, "--time-limit is -1"),
         (["--task", "resnet", "--rehearsal", "--until", "noon"], 2, "--until is 'noon'"),
         (["--task", "resnet", "--system", "nowhere.yaml"], 2, "nowhere.yaml"),
         (["--task", "resnet", "--rehearsal", "--data", "/nowhere"], 2, "/nowhere"),
@@ -139,3 +143,20 @@ def stop_when_started(store, stop):
     while not (log.exists() and b"run_start" in log.read_bytes()):
         time.sleep(0.02)
     stop.signal = signal.SIGINT
+
+
+def test_until_is_a_time_on_the_wall_also_across_a_change_to_summer_time(monkeypatch):
+    class Evening(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 3, 28, 22, 0, tzinfo=tz)
+
+    monkeypatch.setenv("TZ", "Europe/Paris")
+    time.tzset()
+    try:
+        monkeypatch.setattr(runs, "datetime", Evening)
+        assert runs._moment("08:00") == datetime(2026, 3, 29, 6, 0, tzinfo=UTC).timestamp()
+        assert runs._moment("23:00") == datetime(2026, 3, 28, 22, 0, tzinfo=UTC).timestamp()
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -118,3 +118,31 @@ def test_a_spec_survives_the_round_trip_through_json():
     spec = compose.load(paths.COMPOSE, "bert", {"GP2BM_SEED": "7"})
     assert base.from_json(base.to_json(spec)) == spec
     assert isinstance(base.from_json(base.to_json(spec)).mounts[0].source, Path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"volumes": 3}, "volumes must be a list"),
+        ({"ulimits": [1]}, "ulimits must be a mapping"),
+        ({"ulimits": {"stack": {"soft": [], "hard": 1}}}, r"ulimits\.stack must be a number"),
+        ({"init": "false"}, "init is 'false'; write true or false"),
+        ({"cap_add": "SYS_NICE"}, "cap_add must be a list"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named(tmp_path, change, said):
+    with pytest.raises(ConfigError, match=said):
+        load(tmp_path, **change)
+
+
+def test_empty_sections_are_none(tmp_path):
+    spec = load(tmp_path, volumes=None, ulimits=None, cap_add=None)
+    assert (spec.mounts, spec.ulimits, spec.cap_add) == ((), {}, ())
+
+
+@pytest.mark.parametrize("text", ["services: [a]", "services: {1: {}}", "[" * 2000, "services:"])
+def test_a_file_without_such_a_service_is_refused(tmp_path, text):
+    path = tmp_path / "compose.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"compose\.yaml"):
+        compose.load(path, "bert", {})

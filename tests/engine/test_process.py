@@ -150,3 +150,10 @@ def test_what_is_missing_is_said_before_the_start(tree):
     gone = Mount(source=tree / "gone", target="/data", read_only=True)
     with pytest.raises(ConfigError, match="gone"):
         ProcessEngine().check(spec(tree, "", mounts=(gone,)), accelerators=0)
+
+
+def test_a_program_that_cannot_be_started_is_an_engine_error(tree):
+    broken = spec(tree, "")
+    (tree / "run_and_time.sh").write_text("#!/nowhere/python\n")
+    with pytest.raises(EngineError, match="cannot be started"):
+        ProcessEngine().run(broken, on_stdout=bytes, on_stderr=bytes, stopping=lambda: False)
