@@ -118,6 +118,17 @@ def wrong(part):
     return lambda x: torch.cat([part(x)[:-2], torch.zeros_like(part(x)[-2:])])
 
 
+def twice(part):
+    """Return a part that counts every batch twice in its statistics."""
+
+    def run(x):
+        with torch.no_grad():
+            part(x)
+        return part(x)
+
+    return run
+
+
 def absent(_):
     raise KeyError("no such kernel")
 
@@ -130,11 +141,12 @@ def absent(_):
         (lambda part: wrong(part) if isinstance(part, Head) else part, "disagrees"),
         (lambda part: wrong(part) if isinstance(part, Stem) else part, "disagrees"),
         (lambda part: lambda x: part(x) * 2, "disagrees"),
+        (twice, "disagrees"),
         (lambda part: lambda x: part(x).detach() + 0 * part(x), "disagrees"),
         (lambda _: torch.ops.aten.no_such_kernel, "cannot run here: AttributeError"),
         (absent, "cannot run here: KeyError"),
     ],
-    ids=["head", "stem", "scaled", "no gradient", "absent", "absent by name"],
+    ids=["head", "stem", "scaled", "statistics", "no gradient", "absent", "absent by name"],
 )
 def test_a_path_that_fails_or_disagrees_is_refused(document, stream, way, note, precision):
     paths.WAYS["compile"] = way

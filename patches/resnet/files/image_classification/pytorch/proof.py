@@ -5,6 +5,7 @@ through all of an untrained network grow to the size of its gradients (docs/resn
 excuse any other. Nothing here meets other ranks, so a rank may fail alone.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -27,12 +28,11 @@ def parts(model: ResNet) -> list[nn.Module]:
 def judge(name: str, way: Way, model: ResNet, exact: ResNet, images: Tensor) -> Verdict:
     """Compare a way with the plain one; return the verdict on the part that does worst.
 
-    `exact` is the same network in fp32, `images` (N, 3, S, S) in the precision of `model`. Batch
-    statistics of both networks change.
+    `exact` is the same network in fp32, `images` (N, 3, S, S) in the precision of `model`.
     """
     pairs = zip(parts(model.train()), parts(exact.train()), probes(model, images), strict=True)
     verdicts = [_judge_part(name, way, part, full, probe) for part, full, probe in pairs]
-    return max(verdicts, key=lambda verdict: (not verdict.passed, verdict.error or 0.0))
+    return max(verdicts, key=lambda found: (not found.passed, (found.error or 0.0) / found.allowed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,19 @@ class Probe:
     x: Tensor
     gradient: Tensor
 
-    def response(self, part: Part, parameters: Sequence[Tensor]) -> list[Tensor]:
-        """Return the part's output and the gradients of its input, if wanted, and parameters."""
+    def response(self, part: Part, module: nn.Module) -> list[Tensor]:
+        """Return what `part`, some way to compute `module`, makes of it.
+
+        Its output, the gradients of its input, if wanted, and of its parameters, and the changes of
+        its batch statistics.
+        """
         x = self.x.detach().requires_grad_(self.x.requires_grad)
-        y = part(x)
-        wanted = [x, *parameters] if x.requires_grad else parameters
-        return [y.detach(), *torch.autograd.grad(y, wanted, self.gradient.to(y.dtype))]
+        wanted = [*([x] if x.requires_grad else []), *module.parameters()]
+        with _statistics(module) as before:
+            y = part(x)
+            gradients = torch.autograd.grad(y, wanted, self.gradient.to(y.dtype))
+            changes = [after - old for after, old in before]
+        return [y.detach(), *gradients, *changes]
 
     def in_full(self) -> "Probe":
         """Return the same in fp32."""
@@ -59,7 +66,7 @@ def probes(model: ResNet, images: Tensor) -> Iterator[Probe]:
     generator = torch.Generator(images.device).manual_seed(0)
     x = images
     for part in parts(model):
-        with torch.no_grad():
+        with torch.no_grad(), _statistics(part):
             y = part(x)
         gradient = torch.empty_like(y, dtype=torch.float32).normal_(generator=generator)
         yield Probe(x, gradient)
@@ -74,13 +81,23 @@ def alike(tensors: Sequence[Tensor], units: Sequence[Tensor]) -> list[Tensor]:
     ]
 
 
+@contextlib.contextmanager
+def _statistics(module: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Give the batch statistics and what they were, to which they return in the end."""
+    pairs = [(tensor, tensor.clone()) for tensor in module.buffers()]
+    try:
+        yield pairs
+    finally:
+        for tensor, before in pairs:
+            tensor.copy_(before)
+
+
 def _judge_part(name: str, way: Way, part: nn.Module, exact: nn.Module, probe: Probe) -> Verdict:
-    parameters = list(part.parameters())
-    plain = probe.response(part, parameters)
-    truth = _or_none(lambda: probe.in_full().response(exact, list(exact.parameters())))
+    plain = probe.response(part, part)
+    truth = _or_none(lambda: probe.in_full().response(exact, exact))
     return fastpath.prove(
         name,
-        lambda: alike(probe.response(way(part), parameters), plain),
+        lambda: alike(probe.response(way(part), part), plain),
         plain=alike(plain, plain),
         truth=None if truth is None else alike(truth, plain),
     )
