@@ -32,24 +32,29 @@ def hyperparameters(
 
     Raises ConfigError when the template asks for what is not there.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(paths.TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - YAML, not HTML; values pass through tojson
-    )
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": False}
-    environment.filters["tojson"] = json.dumps  # the built-in one escapes for HTML
-    environment.filters["exact"] = exact
     name = f"{benchmark.value}.yaml.j2"
     try:
         context = _context(benchmark, system, settings, rehearsal=rehearsal)
-        text = environment.get_template(name).render(context, implementation=implementation)
+        text = environment().get_template(name).render(context, implementation=implementation)
     except jinja2.TemplateError as error:
         place = f"{paths.TEMPLATES / name}"
         raise ConfigError(f"{place}: {error}; restore the template with git.") from error
     _refuse_unknown(system, benchmark, text)
     return text
+
+
+def environment() -> jinja2.Environment:
+    """Return what the templates are rendered in."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(paths.TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - YAML, not HTML; values pass through tojson
+    )
+    made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": False}
+    made.filters["tojson"] = json.dumps  # the built-in one escapes for HTML
+    made.filters["exact"] = exact
+    return made
 
 
 def exact(value: object) -> str:

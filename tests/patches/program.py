@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
+from launcher import render
 
 ROOT = Path(__file__).parents[2]
 COMMON = ROOT / "patches/common/files"
@@ -20,15 +20,18 @@ class Program:
 
     folder: Path  # holds run_and_time.sh and train.py
     imports: Path  # where its own modules are found; the common ones lie elsewhere
-    template: Path
+    template: str  # its name under templates/
 
     def render(self, **values):
         """Return hyperparameters.yaml; only what tests never vary is filled in."""
-        environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - YAML
-        return environment.from_string(self.template.read_text()).render(
-            implementation="pytorch",
-            submission={"org": "x", "division": "closed", "status": "onprem", "platform": "y"},
-            **values,
+        return (
+            render.environment()
+            .get_template(self.template)
+            .render(
+                implementation="pytorch",
+                submission={"org": "x", "division": "closed", "status": "onprem", "platform": "y"},
+                **values,
+            )
         )
 
     def environment(self):

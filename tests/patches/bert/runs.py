@@ -7,7 +7,7 @@ from tests.patches.program import ROOT, Program, losses, records, values
 __all__ = ["PROGRAM", "REAL", "environment", "losses", "records", "render", "run_program", "values"]
 
 FOLDER = ROOT / "patches/bert/files/language_model/pytorch/bert"
-PROGRAM = Program(folder=FOLDER, imports=FOLDER.parent, template=ROOT / "templates/bert.yaml.j2")
+PROGRAM = Program(folder=FOLDER, imports=FOLDER.parent, template="bert.yaml.j2")
 environment, run_program = PROGRAM.environment, PROGRAM.run
 REAL = next(
     row

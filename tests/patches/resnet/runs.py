@@ -13,7 +13,7 @@ OVERLAY = ROOT / "patches/resnet/files"
 PROGRAM = Program(
     folder=OVERLAY / "image_classification/pytorch",
     imports=OVERLAY,
-    template=ROOT / "templates/resnet.yaml.j2",
+    template="resnet.yaml.j2",
 )
 command, environment, run_program = PROGRAM.command, PROGRAM.environment, PROGRAM.run
 
