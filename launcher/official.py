@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from launcher.core.benchmark import Benchmark
 from launcher.core.findings import Finding, Severity
 from launcher.core.plan import RULESET
-from launcher.errors import LogError
+from launcher.errors import ConfigError, LogError
 from launcher.runset import Run, RunSet
 
 TIME_LIMIT_S = 120  # for each run set
@@ -136,9 +136,14 @@ def _copy_rcp(rcp_file: Path, folder: Path) -> Path:
         data = rcp_file.read_bytes()
         json.loads(data)
     except (OSError, ValueError, RecursionError) as error:
-        raise LogError(f"{rcp_file}: is not a readable JSON file of RCPs: {error}.") from error
+        what = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(
+            f"--rcp-file {rcp_file}: is not a readable JSON file of RCPs: {what}."
+        ) from error
     if b"REHEARSAL - NOT A RESULT" in data:  # written by launcher.rcp
-        raise LogError(f"{rcp_file}: was made by a rehearsal; only real runs make points.")
+        raise ConfigError(
+            f"--rcp-file {rcp_file}: was made by a rehearsal; only real runs make points."
+        )
     copy.write_bytes(data)
     return copy
 

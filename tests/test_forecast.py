@@ -64,6 +64,13 @@ def test_a_strangers_logs_cannot_be_forecast(tmp_path):
         forecast.look(runset.load(tmp_path))
 
 
+def test_the_command_is_not_silent_about_a_strangers_logs(tmp_path, capsys):
+    text = recorded.log(Benchmark.RESNET, seed=1, start_ms=10**12, minutes=13)
+    (tmp_path / "result_0.txt").write_bytes(text)
+    assert cli.run(["forecast", str(tmp_path)]) == 5
+    assert "name a run set of this launcher" in capsys.readouterr().err
+
+
 def test_the_command_tells_it_in_words_and_as_json(tmp_path, capsys):
     set_after(tmp_path, 4)
     assert cli.run(["forecast", str(tmp_path)]) == 0
@@ -77,7 +84,7 @@ def test_the_command_tells_it_in_words_and_as_json(tmp_path, capsys):
 
 
 def test_a_rehearsal_is_not_compared_with_the_reference(tmp_path, capsys):
-    recorded.write(tmp_path / "resnet", Benchmark.RESNET, rehearsal=True)
+    set_after(tmp_path, 4, rehearsal=True)
     assert cli.run(["forecast", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "REHEARSAL - NOT A RESULT" in out

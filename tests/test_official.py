@@ -6,7 +6,7 @@ import pytest
 from launcher import official, runset
 from launcher.core.benchmark import Benchmark
 from launcher.core.findings import Severity
-from launcher.errors import LogError
+from launcher.errors import ConfigError, LogError
 from launcher.paths import ROOT
 from tests import recorded
 
@@ -214,7 +214,7 @@ def test_own_reference_points_can_be_given(tmp_path):
 def test_unreadable_reference_points_are_refused(tmp_path, text):
     path = tmp_path / "rcps.json"
     path.write_text(text)
-    with pytest.raises(LogError, match=r"rcps\.json"):
+    with pytest.raises(ConfigError, match=r"--rcp-file .*rcps\.json"):
         official.convergence(logs(tmp_path / "resnet"), rcp_file=path)
 
 

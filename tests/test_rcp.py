@@ -90,7 +90,7 @@ def test_no_set_is_judged_by_the_points_of_a_rehearsal(tmp_path):
     made = rcp.point(plan(rehearsal=True, seeds=(1, 2, 3)), FP32, results((4, 4, 8)))
     file = tmp_path / "rcps.json"
     file.write_text(made.text)
-    with pytest.raises(LogError, match="was made by a rehearsal"):
+    with pytest.raises(ConfigError, match="was made by a rehearsal"):
         official._copy_rcp(file, tmp_path / "copy")
 
 

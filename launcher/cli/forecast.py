@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 
 from launcher.cli.score import NOT_A_RESULT, RESULTS, printable
+from launcher.errors import LogError
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +25,8 @@ def forecast(
     from launcher import scoring
 
     outlooks = [forecasts.look(runs) for runs in scoring.load(folders or [RESULTS]) if runs.plan]
+    if not outlooks:
+        raise LogError("these logs have no plan.json; name a run set of this launcher.")
     if as_json:
         told = [forecasts.as_json(each) for each in outlooks]
         typer.echo(json.dumps(told, indent=2, allow_nan=False))

@@ -86,7 +86,10 @@ def rcp(
         return
     for line in _lines(made, task.facts.convergence_unit):
         typer.echo(line)
-    typer.echo(f"wrote {file}; give it to `launcher check --rcp-file`.")
+    use = "give it to `launcher check --rcp-file`"
+    if ended.plan.rehearsal:
+        use = f"{points.MARK}: `launcher check --rcp-file` refuses it"
+    typer.echo(f"wrote {file}; {use}.")
 
 
 def _lines(made: "Point", unit: str) -> list[str]:
