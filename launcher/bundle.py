@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import __version__, git, images, inside, paths, reference
+from launcher.core import strictjson
 from launcher.core.benchmark import Benchmark
 from launcher.errors import ConfigError
 
@@ -159,7 +160,9 @@ def _collect_wheels(wheels: Path) -> None:
     """Let pip make a wheel of every locked package, for the Python that runs this."""
     pip = [sys.executable, "-m", "pip"]
     lock = paths.ROOT / "requirements.lock"
-    torch = next(line for line in lock.read_text().splitlines() if line.startswith("torch=="))
+    torch = next(
+        line for line in lock.read_text(encoding="utf-8").splitlines() if line.startswith("torch==")
+    )
     probe = [*pip, "install", "--no-index", "--dry-run", "--no-deps", "--ignore-installed", torch]
     local = not subprocess.run(probe, check=False, capture_output=True).returncode
     index = [] if local else ["--extra-index-url", inside.TORCH_CPU]
@@ -188,12 +191,14 @@ def _write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
         **facts,
         "files": files,
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    (folder / MANIFEST).write_text(
+        json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+    )
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = strictjson.loads((folder / MANIFEST).read_bytes())
         if manifest["schema"] != SCHEMA:
             raise ConfigError(
                 f"{folder / MANIFEST}: schema is {manifest['schema']}, this launcher reads "
@@ -204,6 +209,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{folder} is no bundle ({error}); name one.") from error
     if missing:
         raise ConfigError(f"{folder / MANIFEST}: {min(missing)} is missing; make the bundle again.")
+    files, base = manifest["files"], manifest["base_image"] or {}
+    sound = isinstance(files, dict) and isinstance(base, dict)
+    if not sound or not all(isinstance(each, dict) and "sha256" in each for each in files.values()):
+        raise ConfigError(
+            f"{folder / MANIFEST}: files or base_image is not as `bundle create` writes it; make "
+            "the bundle again."
+        )
     return dict(manifest)
 
 

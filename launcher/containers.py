@@ -61,6 +61,7 @@ def spec(
     if request.implementation != "pytorch":
         service += f"-{request.implementation}"
     place = folder.resolve()
+    _refuse_unspelt(place, data, checkpoint)
     variables = {
         "GP2BM_SEED": SEED,
         "GP2BM_DATA": str(data),
@@ -82,6 +83,17 @@ def spec(
         name=f"gp2bm-{kind}{request.benchmark.value}-{identity}",
         labels={**spec.labels, LABEL: identity},
     )
+
+
+def _refuse_unspelt(*used: Path | None) -> None:
+    for path in used:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"{str(path)!r} is not UTF-8 and cannot be written down in a plan; rename it, or, "
+                "if the name is fine, set a locale that spells it, such as LC_ALL=C.UTF-8."
+            ) from None
 
 
 def _without(spec: ContainerSpec, target: str) -> ContainerSpec:

@@ -68,7 +68,7 @@ def series(benchmark: Benchmark, patches: Path = paths.PATCHES) -> tuple[Path, .
     folder = patches / benchmark.value
     found = sorted(path.name for path in folder.glob("*.patch"))
     listing = folder / "series"
-    listed = listing.read_text().split() if listing.is_file() else []
+    listed = listing.read_text(encoding="utf-8").split() if listing.is_file() else []
     if listed != found:
         odd = sorted(set(found) ^ set(listed)) or listed
         raise ConfigError(

@@ -136,14 +136,18 @@ def _progress(number: int, result: Result) -> float:
 def _ask(benchmark: Benchmark, points: dict[str, Any]) -> dict[str, Any]:
     """Ask mlperf-logging about its points and ours, in a process of its own."""
     question = {"benchmark": benchmark.value, "ruleset": RULESET, "points": points}
-    done = subprocess.run(
-        [sys.executable, _CHILD],
-        input=json.dumps(question),
-        timeout=TIME_LIMIT_S,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, _CHILD],
+            input=json.dumps(question),
+            timeout=TIME_LIMIT_S,
+            check=False,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LogError(f"mlperf-logging did not answer within {TIME_LIMIT_S} s.") from error
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
         raise LogError(f"mlperf-logging cannot use this convergence point: {said[0]}.")

@@ -45,7 +45,7 @@ class Recovery:
                 self._store.append("run_end", **ended)
             if number in orphans:
                 self._engine.remove(orphans[number])
-            if files.log.exists() or files.exit.exists():
+            if files.log.exists() or files.exit.exists() or files.moving:
                 self._set_aside(number, records)
 
     def _orphans(self) -> dict[int, str]:

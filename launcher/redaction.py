@@ -6,15 +6,17 @@ the hashes of what was redacted cannot be checked, and the verifier says so.
 """
 
 import hashlib
+import html
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from launcher import package
 from launcher.core import strictjson
+from launcher.core.findings import Finding, Severity
 from launcher.core.plan import Plan
 from launcher.errors import ConfigError, ResponseError
 from launcher.runset import RunSet
@@ -49,16 +51,36 @@ def load(path: Path) -> Key:
 
 
 def secrets(sets: Iterable[RunSet], also: Iterable[str] = ()) -> Key:
-    """Find what names the proponent's machines, people and folders; `also` adds texts."""
-    found = set(also)
+    """Find what names the proponent's machines, people and folders; `also` adds texts.
+
+    Raises ConfigError for a text of `also` that cannot be replaced wherever it stands.
+    """
+    also = list(also)
+    if bad := [text for text in also if not _telling(text)]:
+        raise ConfigError(
+            f"--redact-also is {bad[0]!r}, which stands inside ordinary words; write a text of at "
+            f"least {SHORTEST} characters that does not."
+        )
+    found = set[str]()
     for runs in sets:
         if runs.plan is not None:
             found |= _of_plan(runs.plan)
         if runs.chain is not None:
             sessions = evidence.events(runs.chain, "session")
             found |= {str(record.payload.get("host", "")) for record in sessions}
-    kept = sorted(text for text in found if len(text) >= SHORTEST and text not in _COMMON)
-    return Key(tokens={TOKEN.format(n): text for n, text in enumerate(kept, 1)})
+    kept = filter(_telling, found.union(also))
+    every = sorted({spelling for text in kept for spelling in _spellings(text)})
+    return Key(tokens={TOKEN.format(n): text for n, text in enumerate(every, 1)})
+
+
+def _telling(text: str) -> bool:
+    return len(text) >= SHORTEST and text not in _COMMON
+
+
+def _spellings(text: str) -> set[str]:
+    """Return a text as it stands in plain files, in JSON, in logs and in HTML."""
+    return {text, *(json.dumps(text, ensure_ascii=each)[1:-1] for each in (True, False)),
+            html.escape(text)}  # fmt: skip
 
 
 def _of_plan(plan: Plan) -> set[str]:
@@ -90,6 +112,19 @@ def redact(root: Path, key: Key) -> None:
     listing: dict[str, Any] = {"tokens": sorted(key.tokens), "files": changed}
     path = root / package.REDACTION
     path.write_text(json.dumps(listing, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def left(root: Path, key: Key) -> Iterator[Finding]:
+    """Name files whose names hold a secret: those are part of the evidence and stay."""
+    for name, _ in package.files(root):
+        if any(secret in name for secret in key.tokens.values()):
+            yield Finding(
+                rule="redaction.name",
+                where=name,
+                message="The name of this file holds a text that was to be redacted; only contents"
+                " are. Name the system file otherwise before the runs.",
+                severity=Severity.WARNING,
+            )
 
 
 def restore(root: Path, stated: Mapping[str, Any], key: Key) -> list[str]:

@@ -45,8 +45,8 @@ def load(path: Path = PIN, listing: Path = LISTING) -> Pin:
     Raises ConfigError naming the file and the key.
     """
     try:
-        table = tomllib.loads(path.read_text())
-        listed = _parse_listing(listing.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        listed = _parse_listing(listing.read_text(encoding="utf-8"))
         subtrees = {
             benchmark: _subtree(table["subtrees"][benchmark.value], listed)
             for benchmark in Benchmark

@@ -66,6 +66,8 @@ def _is_current(benchmark: Benchmark, destination: Path) -> bool:
 
 
 def _publish(benchmark: Benchmark, partial: Path, destination: Path) -> None:
+    if _is_current(benchmark, destination):
+        return  # another process was faster, and may be reading it
     if destination.exists():
         shutil.rmtree(destination)  # _is_current: an older rehearsal's, or empty
     try:

@@ -135,6 +135,7 @@ def stage(
         _write(root / package.DRAFT, b"A draft to look at. It is not a response.\n")
     if order.redact is not None:
         redaction.redact(root, order.redact)
+        findings += redaction.left(root, order.redact)
     _write(root / package.MANIFEST, package.manifest(root).encode())
     return [*answer.findings, *findings, *notes]
 

@@ -128,6 +128,11 @@ class Runner:
             "hyperparameters_sha256": sha256(self._store.folder / runset.HYPERPARAMETERS),
         }
         if stated is None:
+            if any(self._store.folder.glob("run_*")):
+                raise LogError(
+                    f"{self._store.folder}: there are runs but no {runset.LEDGER}, so nothing can "
+                    "show how they came about; put it back, or start another set with --results."
+                )
             self._store.append("plan", **found)
         elif dict(stated) != found:
             raise LogError(

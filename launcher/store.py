@@ -58,6 +58,11 @@ class RunFiles:
         return self.folder / EXIT
 
     @property
+    def moving(self) -> bool:
+        """Say whether a crash left a start half moved aside."""
+        return any(self.folder.glob(f"attempt_*{PARTIAL}"))
+
+    @property
     def attempts(self) -> int:
         """How many starts that never reached run_start were moved aside."""
         return sum(1 for path in self.folder.glob("attempt_*") if path.suffix != PARTIAL)
@@ -83,8 +88,9 @@ class Store:
             lock = (self.folder / LOCK).open("a+b")
         with lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                with told(self.folder / LOCK, passing=BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
                 raise ConfigError(
                     f"{self.folder}: another launcher works on this run set; wait for it, watch it "
                     "with `launcher status`, or choose another --results."
@@ -216,10 +222,12 @@ def write_all(file: BinaryIO, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Turn a failed write into one sentence with a remedy."""
+def told(path: Path, *, passing: type[OSError] | tuple[()] = ()) -> Iterator[None]:
+    """Turn a failed write into one sentence with a remedy; `passing` has another meaning."""
     try:
         yield
+    except passing:
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise HostError(

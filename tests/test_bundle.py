@@ -114,3 +114,20 @@ def test_tensorflows_wheels_come_along_only_when_asked_for(tmp_path, checkout, m
     create(tmp_path, checkout, wheelhouse=None, tensorflow=asked)
     assert ("tensorflow-cpu==2.15.1" in collected) is asked
     assert any(word.endswith("reference.lock") for word in collected) is asked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        "[" * 5000,
+        '{"schema": 1, "files": [], "pin": "", "base_image": null}',
+        '{"schema": 1, "files": {"a": 1}, "pin": "", "base_image": null}',
+        '{"schema": 1, "files": {}, "pin": "", "base_image": "x"}',
+    ],
+)
+def test_a_manifest_of_another_form_is_refused(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"no bundle|missing|is not as"):
+        bundle.verify(tmp_path)

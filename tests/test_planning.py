@@ -185,3 +185,8 @@ def test_our_limits_are_asked_for_where_there_are_gpus(tmp_path, h200, real_data
     assert spec.all_gpus
     assert spec.ulimits["memlock"] == (-1, -1)
     assert spec.user == f"{os.getuid()}:{os.getgid()}"
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="is not UTF-8 and cannot be written down"):
+        rehearsed(tmp_path / "r\udce9sultats" / "resnet")

@@ -1,5 +1,8 @@
+import dataclasses
+import html
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -103,7 +106,11 @@ def test_text_that_looks_like_a_token_is_refused(tmp_path):
 
 
 def test_ordinary_words_are_not_secrets():
-    assert redaction.secrets([], ["root", "abc", "localhost", ""]).tokens == {}
+    host = dataclasses.replace(
+        recorded.plan(Benchmark.BERT, runs=1), host={"hostname": "localhost"}
+    )
+    runs = SimpleNamespace(plan=host, chain=None)
+    assert redaction.secrets([runs]).tokens == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"tokens": 1}', "{}"])
@@ -125,3 +132,35 @@ def test_mlperf_logging_and_our_checks_pass_on_redacted_logs(redacted):
     found = verify.verify(root, referee=check.check)
     told = {claim.name: claim.verdict for claim in found.claims}
     assert (told["compliance"], told["check"]) == (Verdict.AGREES, Verdict.AGREES)
+
+
+@pytest.mark.parametrize("word", ["abc", "", "root", "data"])
+def test_a_text_that_cannot_be_replaced_is_refused_and_never_left_in_silence(word):
+    with pytest.raises(ConfigError, match=f"--redact-also is '{word}'"):
+        redaction.secrets([], ["gpu-node-17", word])
+
+
+def test_a_secret_is_replaced_however_the_file_spells_it(tmp_path):
+    secret = 'José & "Söhne"'  # noqa: S105 - a name
+    for name, text in {
+        "plain.txt": secret,
+        "log.txt": json.dumps([secret]),
+        "ledger.jsonl": json.dumps([secret], ensure_ascii=False),
+        "report.html": html.escape(secret),
+    }.items():
+        (tmp_path / name).write_text(f"<{text}>", encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / "solution").mkdir()
+    key = redaction.secrets([], [secret])
+    redaction.redact(tmp_path, key)
+    for name in before:
+        assert b"hne" not in (tmp_path / name).read_bytes()
+    stated = json.loads((tmp_path / "solution/redaction.json").read_text())
+    assert redaction.restore(tmp_path, stated, key) == []
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+def test_a_secret_in_a_name_of_a_file_is_pointed_out(tmp_path):
+    (tmp_path / "gpu-node-17.json").write_text("{}")
+    [finding] = redaction.left(tmp_path, redaction.secrets([], ["gpu-node-17"]))
+    assert finding.where == "gpu-node-17.json"

@@ -1,6 +1,7 @@
 """The rehearsal data: small, real, whole or not there."""
 
 import io
+import shutil
 import sys
 
 import pytest
@@ -119,3 +120,12 @@ def test_a_missing_package_is_one_sentence_with_the_remedy(tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(HostError, match=r"needs sklearn\.datasets, which is not installed; run"):
         rehearsal.prepare(Benchmark.RESNET, tmp_path / "data")
+
+
+def test_what_a_faster_process_published_is_not_deleted_under_its_readers(tmp_path):
+    destination = rehearsal.prepare(Benchmark.RESNET, tmp_path / "data")
+    before = destination.stat().st_ino
+    slower = tmp_path / "slower"
+    shutil.copytree(destination, slower)
+    rehearsal._publish(Benchmark.RESNET, slower, destination)
+    assert destination.stat().st_ino == before

@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import signal
@@ -19,6 +20,8 @@ from launcher.paths import ROOT
 from launcher.runner import Limits, Outcome, Stop
 from launcher.session import results_of
 from launcher.store import Store
+from launcher.verify import evidence
+from launcher.verify.claims import Verdict
 from tests import fakerun
 
 STARTED = ["init", "start", "sleep 60"]  # the clock runs, and nothing more comes
@@ -374,3 +377,35 @@ def test_a_lost_terminal_is_a_signal_unless_nohup_asked_otherwise():
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_a_crash_at_any_step_of_moving_a_start_aside_is_mended(tmp_path, monkeypatch, step):
+    store = fakerun.make(tmp_path, ["init", "exit 1"], runs=1)
+    with pytest.raises(EngineError):
+        fakerun.work(store)
+    steps, rename = itertools.count(), Path.rename
+
+    def crash(path, target):
+        if next(steps) == step:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", crash)
+    (tmp_path / "data/steps.json").write_text(json.dumps({"all": fakerun.GOOD}))
+    with pytest.raises(KeyboardInterrupt):
+        fakerun.work(store)
+    monkeypatch.undo()
+    assert fakerun.work(store)[0] is Outcome.COMPLETE
+    found = runset.load(store.folder)
+    claims = {each.name: each for each in evidence.examine(found, "x")}
+    assert claims["runs"].verdict is Verdict.AGREES, claims["runs"].message
+
+
+def test_runs_without_their_ledger_are_not_continued(tmp_path):
+    store = fakerun.make(tmp_path, runs=1)
+    fakerun.work(store)
+    (store.folder / "ledger.jsonl").unlink()
+    with pytest.raises(LogError, match=r"there are runs but no ledger\.jsonl"):
+        fakerun.work(Store(store.folder, rehearsal=True))
+    assert not (store.folder / "ledger.jsonl").exists()

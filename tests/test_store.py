@@ -154,3 +154,15 @@ def test_a_foreign_plan_is_refused_by_name(begun):
     (begun.folder / "plan.json").write_text(json.dumps({"schema": 1}))
     with pytest.raises(LogError, match=r"plan\.json is not a plan"):
         begun.plan()
+
+
+def test_a_lock_that_fails_for_another_reason_is_not_taken_for_another_launcher(
+    tmp_path, monkeypatch
+):
+    def fail(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    place = Store(tmp_path, rehearsal=True)
+    with pytest.raises(HostError, match="No locks available"), place.locked():
+        pass
