@@ -150,7 +150,7 @@ def absent(_):
 )
 def test_a_path_that_fails_or_disagrees_is_refused(document, stream, way, note, precision):
     paths.WAYS["compile"] = way
-    with pytest.raises(RunError, match=r"training\.step is compile, but no such path agrees"):
+    with pytest.raises(RunError, match=r"training\.step is compile, but compile (dis|cannot)"):
         make(document, stream, way="compile", precision=precision)
     (check,) = logged(stream, "step_path_check")
     assert not check["passed"]
@@ -176,7 +176,7 @@ def test_parts_are_compiled_for_the_sizes_they_see(document, stream, monkeypatch
 def graphs(monkeypatch):
     """Give the CPU graphs; what is returned sets how they are captured."""
     monkeypatch.setattr(paths.graphs, "available", lambda _: True)
-    monkeypatch.setitem(paths.WAYS, "compile", lambda part: part)
+    monkeypatch.setattr(paths, "WAYS", dict.fromkeys(paths.WAYS, lambda part: part))
     return functools.partial(monkeypatch.setattr, paths.graphs, "capture")
 
 
@@ -227,6 +227,30 @@ def test_the_compiled_path_agrees_on_this_machine(document, stream):
     make(document, stream, way="compile", batch=16)
     (check,) = logged(stream, "step_path_check")
     assert check["passed"], check
+
+
+def too_large(part):
+    def run(x):
+        if not isinstance(part, Head) or not x.requires_grad:
+            return part(x)
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    return run
+
+
+def test_where_the_plain_path_does_not_fit_a_leaner_one_is_used(document, stream, graphs):
+    graphs(list)
+    paths.WAYS["eager"] = too_large
+    make(document, stream)
+    assert "cannot run here: OutOfMemoryError" in checks(stream)["eager"]["note"]
+    assert logged(stream, "step_path")[0]["path"] == "compile"
+
+
+def test_where_nothing_fits_the_run_says_what_to_change(document, stream, graphs):
+    graphs(list)
+    paths.WAYS["eager"] = paths.WAYS["compile"] = too_large
+    with pytest.raises(RunError, match=r"eager cannot run here: OutOf.*; compile cannot.*raise"):
+        make(document, stream)
 
 
 @pytest.mark.slow

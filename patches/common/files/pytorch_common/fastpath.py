@@ -76,12 +76,17 @@ def prove(
     try:
         error = relative_error(fast(), exact)
     except REFUSALS as refusal:
-        first, _, _ = str(refusal).partition("\n")
-        reason = f"cannot run here: {type(refusal).__name__}: {first}"
-        return Verdict(name=name, passed=False, error=None, allowed=allowed, note=reason)
+        return refused(name, refusal, allowed=allowed)
     passed = error <= allowed  # false for NaN, too
     note = "agrees with the plain path" if passed else "disagrees with the plain path: not used"
     return Verdict(name=name, passed=passed, error=error, allowed=allowed, note=note)
+
+
+def refused(name: str, refusal: Exception, *, allowed: float = 0.0) -> Verdict:
+    """Return the verdict on a path that ended with one of REFUSALS."""
+    first, _, _ = str(refusal).partition("\n")
+    reason = f"cannot run here: {type(refusal).__name__}: {first}"
+    return Verdict(name=name, passed=False, error=None, allowed=allowed, note=reason)
 
 
 def agreed(verdict: Verdict, *, device: torch.device) -> Verdict:

@@ -64,10 +64,17 @@ class Chooser:
         self._learner, self._build, self._exact, self._log = learner, build, exact, log
         self._before = [tensor.clone() for tensor in learner.state]
         self._device = learner.model.stem.conv.weight.device
+        self._refused: list[Verdict] = []
+
+    @property
+    def refused(self) -> str:
+        """What was refused until now, and why."""
+        return "; ".join(f"{verdict.name} {verdict.note}" for verdict in self._refused)
 
     def attempt(self, way: str) -> float | None:
         """Return the milliseconds of a step on the slowest rank; None where any refuses the way."""
-        if way != "eager" and not self._agreed(self._judged(way)):
+        judged_well = way == "eager" or self._agreed(self._judged(way))
+        if not (judged_well and self._runs(way)):
             return None
         step = self.ready(way)
         own = fastpath.milliseconds(lambda: step(_keep, _RATE), device=self._device)
@@ -89,6 +96,16 @@ class Chooser:
         step = self._build(forward(self._learner.model, way))
         synthetic(step, seed=distributed.rank())
         return step
+
+    def _runs(self, way: str) -> bool:
+        """Say whether every rank can compute gradients this way: whether they fit, above all."""
+        try:
+            fastpath.on_all_ranks(lambda: self._step(way).accumulate(), device=self._device)
+        except fastpath.REFUSALS as refusal:
+            return self._agreed(fastpath.refused(way, refusal))
+        finally:
+            self._restore()
+        return True
 
     def _judged(self, way: str) -> Verdict:
         images = self._step("eager").inputs()
@@ -125,6 +142,8 @@ class Chooser:
         """Log a verdict; say whether every rank came to a good one."""
         verdict = fastpath.agreed(verdict, device=self._device)
         self._log.event("step_path_check", verdict.record)
+        if not verdict.passed:
+            self._refused.append(verdict)
         return verdict.passed
 
     @torch.no_grad()
@@ -152,8 +171,8 @@ def choose(
         _free_memory()
     if not times:
         raise RunError(
-            f"hyperparameters.yaml: training.step is {wanted}, but no such path agrees with the"
-            " plain one here; see step_path_check in the log, or write eager."
+            f"hyperparameters.yaml: training.step is {wanted}, but {chooser.refused}; write eager,"
+            " or raise gradient_accumulation_steps where memory is short."
         )
     fastest = min(times, key=lambda way: times[way])
     log.event("step_path", {"path": fastest, "step_ms": times[fastest]})

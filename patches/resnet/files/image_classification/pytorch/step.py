@@ -92,10 +92,9 @@ class Step:
             part()
 
     def accumulate(self) -> list[Tensor]:
-        """Return the gradients of an update whose micro-batches are all what is loaded now."""
-        last = self._shape.accumulation_steps - 1
-        for index in range(last + 1):
-            self._accumulate(first=index == 0, last=index == last)
+        """Return this rank's gradients, every micro-batch being what is loaded now."""
+        for index in range(self._shape.accumulation_steps):
+            self._accumulate(first=index == 0, last=False)  # the last one would meet other ranks
         return self._reduced()
 
     def inputs(self) -> Tensor:
