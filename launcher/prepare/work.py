@@ -96,13 +96,21 @@ def claimed(root: Path, source: Mapping[str, Any]) -> Iterator[Path]:
 def _same_source(root: Path, state: Path, source: Mapping[str, Any]) -> None:
     text = json.dumps(source, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     path = state / "source.json"
-    if not path.exists():
+    begun = any((state / "receipts").iterdir()) or any(p.name != STATE for p in root.iterdir())
+    if not path.exists() or not begun:
         write_atomically(path, text)
-    elif path.read_text(encoding="utf-8") != text:
+    elif (before := path.read_text(encoding="utf-8")) != text:
+        told = _changed(json.loads(before), source)
         raise ConfigError(
-            f"{root}: was begun from another source (see {path}); "
+            f"{root}: was begun from another source ({told} changed, see {path}); "
             f"give that source again or remove {root}."
         )
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Name what tells one source from another."""
+    keys = sorted(before.keys() | now.keys())
+    return ", ".join(key for key in keys if before.get(key) != now.get(key))
 
 
 def write_atomically(path: Path, text: str) -> None:

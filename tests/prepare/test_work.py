@@ -171,6 +171,12 @@ def test_several_workers_give_what_one_gives(tmp_path, wikipedia_records):
     assert contents(tmp_path / "1") == contents(tmp_path / "3")
 
 
+def interrupted(root, source, *, done):
+    with work.claimed(root, source) as state:
+        (state / "receipts" / done).touch()
+        raise KeyboardInterrupt
+
+
 def test_a_destination_is_for_one_launcher_and_one_source(tmp_path):
     claim = work.claimed(tmp_path, {"a": 1})
     with (
@@ -179,14 +185,23 @@ def test_a_destination_is_for_one_launcher_and_one_source(tmp_path):
         work.claimed(tmp_path, {"a": 1}),
     ):
         pass
-    with pytest.raises(ZeroDivisionError), work.claimed(tmp_path, {"a": 1}):
-        1 / 0  # noqa: B018 - the work fails
-    other = work.claimed(tmp_path, {"a": 2})
-    with pytest.raises(ConfigError, match="begun from another source"), other:
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(tmp_path, {"a": 1, "b": 0}, done="one.json")
+    other = work.claimed(tmp_path, {"a": 2, "b": 0})
+    with pytest.raises(ConfigError, match=r"begun from another source \(a changed, see"), other:
         pass
+    (tmp_path / work.STATE / "receipts/one.json").unlink()
     with work.claimed(tmp_path, {"a": 1}) as state:
         assert json.loads((state / "source.json").read_text()) == {"a": 1}
     assert not (tmp_path / work.STATE).exists()
+
+
+def test_a_start_that_made_nothing_does_not_bind_the_next_one(tmp_path):
+    """`prepare` refuses an incomplete download; the same with --rehearsal is a new beginning."""
+    with pytest.raises(ZeroDivisionError), work.claimed(tmp_path, {"rehearsal": False}):
+        1 / 0  # noqa: B018 - the source is refused
+    with work.claimed(tmp_path, {"rehearsal": True}) as state:
+        assert json.loads((state / "source.json").read_text()) == {"rehearsal": True}
 
 
 def test_progress_counts_items_bytes_rate_and_time_left():
