@@ -68,11 +68,13 @@ class Chain:
 def append(previous: Record | None, *, time: str, event: str, payload: Mapping[str, Any]) -> Record:
     """Return the record that follows `previous` (None for the first).
 
-    Raises ValueError or TypeError for a payload that JSON cannot hold.
+    Raises ValueError or TypeError for a payload that JSON cannot hold, or `verify` would not read.
     """
     n = 0 if previous is None else previous.n + 1
     sealed = GENESIS if previous is None else previous.sha256
-    clean = json.loads(json.dumps(payload, allow_nan=False))  # keys become strings, tuples lists
+    clean = strictjson.loads(
+        json.dumps(payload, allow_nan=False)
+    )  # keys become strings, tuples lists
     return Record(
         n=n,
         time=time,

@@ -117,11 +117,20 @@ def test_a_payload_that_json_cannot_hold_is_refused(payload):
 
 
 SCALARS = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**29) + 1, 10**30 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
 )
 PAYLOADS = st.dictionaries(
     st.text() | st.integers().map(str), SCALARS | st.text() | st.lists(SCALARS), max_size=4
 )
+
+
+@pytest.mark.parametrize("payload", [{"a": 10**30}, {"a": -(10**29)}, {1: "a", "1": "b"}])
+def test_what_could_not_be_read_again_is_not_written(payload):
+    with pytest.raises(ValueError, match=r"digits|stands twice"):
+        chain(payload)
 
 
 @settings(max_examples=200, deadline=None)
