@@ -4,7 +4,6 @@ A bundle holds the reference at the pin, the wheels, this checkout and, when ask
 It is put in place only when complete, and nothing in it is used before its digest was compared.
 """
 
-import hashlib
 import io
 import json
 import shutil
@@ -21,6 +20,7 @@ from launcher import __version__, git, images, inside, paths, reference
 from launcher.core import strictjson
 from launcher.core.benchmark import Benchmark
 from launcher.errors import ConfigError
+from launcher.filetree import sha256
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -99,7 +99,7 @@ def verify(folder: Path) -> Bundle:
     for name, facts in sorted(listed.items()):
         if name not in found:
             raise ConfigError(f"{folder / name} is missing; copy the bundle again.")
-        if _sha256(folder / name) != facts["sha256"]:
+        if sha256(folder / name) != facts["sha256"]:
             raise ConfigError(f"{folder / name} is altered; copy the bundle again.")
     if manifest["pin"] != reference.load().commit:
         raise ConfigError(
@@ -177,7 +177,7 @@ def _pip_wheel(wheels: Path, *wanted: str) -> None:
 
 def _write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
     files = {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)}
+        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
         for name in sorted(_names(folder))
     }
     manifest = {
@@ -225,8 +225,3 @@ def _names(folder: Path) -> set[str]:
         for path in folder.rglob("*")
         if path.is_file() and path.name != MANIFEST
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -118,7 +118,13 @@ _LOWEST_BIT = bytes(byte & 1 for byte in range(256))
 def _files(root: Path) -> Iterator[Path]:
     if root.is_file():
         yield root
-    for folder, _, names in os.walk(root, followlinks=True):
+    seen = set()
+    for folder, below, names in os.walk(root, followlinks=True):
+        status = os.stat(folder)  # noqa: PTH116 - as os.walk names it
+        if (status.st_dev, status.st_ino) in seen:
+            below.clear()  # a link led back here
+            continue
+        seen.add((status.st_dev, status.st_ino))
         for name in names:
             path = Path(folder, name)
             if path.is_file():

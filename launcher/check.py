@@ -143,10 +143,7 @@ def _named(runs: RunSet, found: Iterator[Finding]) -> Iterator[Finding]:
 
 def _ours(runs: RunSet, plan: Plan) -> Iterator[Finding]:
     """Look at what only the launcher's own run sets have."""
-    cleared = {
-        record.payload.get("run"): record.payload
-        for record in (evidence.events(runs.chain, "cache_clear") if runs.chain else [])
-    }
+    cleared = dict(evidence.payloads(runs.chain, "cache_clear")) if runs.chain else {}
     for run in runs.runs:
         where = official.place(run)
         if (run.log_file.name == REHEARSAL_LOG) != plan.rehearsal:

@@ -20,6 +20,7 @@ from launcher.core import strictjson
 from launcher.core.benchmark import Benchmark
 from launcher.core.findings import Finding, Severity, valid
 from launcher.errors import ConfigError
+from launcher.filetree import sha256
 
 NAME = "dataset.json"
 SCHEMA = 1
@@ -95,18 +96,12 @@ class ContentDigest:
         return f"{self._sum:064x}"
 
 
-def digest_file(path: Path) -> str:
-    """Return the sha256 of a file, read once in constant memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def describe(root: Path, path: Path, samples: int = 0) -> DataFile:
     """Describe one file as the manifest does. Reads it whole."""
     return DataFile(
         path=path.relative_to(root).as_posix(),
         bytes=path.stat().st_size,
-        sha256=digest_file(path),
+        sha256=sha256(path),
         samples=samples,
     )
 

@@ -78,6 +78,12 @@ def write_folder(files: Files, folder: Path) -> None:
         path.chmod(0o755 if file.executable else 0o644)
 
 
+def sha256(path: Path) -> str:
+    """Hash a file of any size."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
 def blob_id(content: bytes) -> str:
     """Return git's id of one file's bytes."""
     return _object_id("blob", content)

@@ -17,6 +17,7 @@ from typing import IO
 from launcher import inside, patchqueue, paths, reference
 from launcher.core.benchmark import Benchmark
 from launcher.errors import ConfigError
+from launcher.filetree import sha256
 
 ABSENT = inside.ABSENT
 
@@ -148,9 +149,7 @@ def digest(context: Context, **settings: str) -> str:
     whole = hashlib.sha256(repr(sorted(settings.items())).encode())
     for name, path in members(context):
         if path.is_file():
-            with path.open("rb") as stream:
-                each = hashlib.file_digest(stream, "sha256").hexdigest()
-            whole.update(f"{name}\0{path.stat().st_mode & 0o100}\0{each}\n".encode())
+            whole.update(f"{name}\0{path.stat().st_mode & 0o100}\0{sha256(path)}\n".encode())
     return whole.hexdigest()
 
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from launcher.core.benchmark import Benchmark
 from launcher.core.findings import Finding, Severity
-from launcher.core.plan import RULESET
+from launcher.core.plan import MARK, RULESET
 from launcher.errors import ConfigError, LogError
 from launcher.runset import Run, RunSet
 
@@ -140,7 +140,7 @@ def _copy_rcp(rcp_file: Path, folder: Path) -> Path:
         raise ConfigError(
             f"--rcp-file {rcp_file}: is not a readable JSON file of RCPs: {what}."
         ) from error
-    if b"REHEARSAL - NOT A RESULT" in data:  # written by launcher.rcp
+    if MARK.encode() in data:  # written by launcher.rcp
         raise ConfigError(
             f"--rcp-file {rcp_file}: was made by a rehearsal; only real runs make points."
         )

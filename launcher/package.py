@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.core.benchmark import Benchmark
+from launcher.filetree import sha256
 
 MANIFEST = "MANIFEST.sha256"
 MLPERF = "mlperf"  # holds <SUBMITTER>/, a tree as MLPerf's package checker wants it
@@ -68,12 +69,6 @@ def files(root: Path) -> Iterator[tuple[str, Path]]:
     """Yield every file below a folder with its name in the package, in the manifest's order."""
     found = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
     yield from sorted((path.relative_to(root).as_posix(), path) for path in found)
-
-
-def sha256(path: Path) -> str:
-    """Hash a file of any size."""
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def manifest(root: Path) -> str:

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from launcher.core.benchmark import Benchmark
-from launcher.core.plan import RULESET, Plan
+from launcher.core.plan import MARK, RULESET, Plan
 from launcher.core.result import Result, Status
 from launcher.errors import ConfigError, LogError
 
-MARK = "REHEARSAL - NOT A RESULT"
 TIME_LIMIT_S = 120
 _CHILD = Path(__file__).with_name("rcppoints.py")
 _FP32 = re.compile(r"^\s*precision:\s*\"?fp32\"?\s*(#|$)", re.MULTILINE)

@@ -18,9 +18,10 @@ from launcher.core.plan import Plan
 from launcher.core.result import Result
 from launcher.engine.base import LABEL, Ended, Engine, Exit
 from launcher.engine.frames import Differs, Tally
+from launcher.filetree import sha256
 from launcher.progress import Board
 from launcher.runset import pieces
-from launcher.store import PARTIAL, STDERR, Store, now, sha256, told
+from launcher.store import PARTIAL, STDERR, Store, now, told
 
 _NAME = re.compile(r"-run-(\d+)-(\d+)$")
 

@@ -25,9 +25,10 @@ from launcher.core.result import Result
 from launcher.engine import base
 from launcher.engine.base import ContainerSpec, Ended, Engine, Exit
 from launcher.errors import EngineError, HostError, LogError
+from launcher.filetree import sha256
 from launcher.progress import Board
 from launcher.recovery import Recovery, exit_facts, read_result
-from launcher.store import STDERR, Store, sha256, told, write_all
+from launcher.store import STDERR, Store, told, write_all
 
 SEED = "{seed}"  # stands in the plan's command for each run's own
 RESULTS = "/results"

@@ -96,7 +96,7 @@ def load(folder: Path, benchmark: Benchmark | None = None) -> RunSet:
     """
     plan = _load_plan(folder / PLAN)
     chain = _load_chain(folder / LEDGER)
-    benchmark = benchmark or (plan.benchmark if plan else None) or _by_name(folder.name)
+    benchmark = benchmark or (plan.benchmark if plan else None) or Benchmark.named(folder.name)
     runs = tuple(_runs(folder, plan, benchmark))
     found = benchmark or next((run.result.benchmark for run in runs), None)
     if not runs or found is None:
@@ -206,10 +206,6 @@ def _numbered(folder: Path) -> list[tuple[int, Path]]:
         if path.is_file() and _FOREIGN.match(path.name) and digits:
             found.append((int(digits[-1]), path))
     return sorted(found)
-
-
-def _by_name(name: str) -> Benchmark | None:
-    return next((benchmark for benchmark in Benchmark if benchmark.value == name), None)
 
 
 def _mapping(value: object, where: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from launcher import containers, planning, runset
 from launcher.core import presets
-from launcher.core.plan import Plan
+from launcher.core.plan import MARK, Plan
 from launcher.core.result import Result, Status
 from launcher.engine import base
 from launcher.engine.base import Engine
@@ -25,8 +25,7 @@ from launcher.request import Request
 from launcher.runner import Limits, Outcome, Runner, Stop
 from launcher.store import Store
 
-MARK = "REHEARSAL - NOT A RESULT"
-_TARGET = re.compile(r"^\s*target_accuracy:\s*([0-9.]+)", re.MULTILINE)
+_TARGET = re.compile(r"^\s*target_accuracy:\s*(\d+(?:\.\d+)?)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +95,8 @@ def results_of(store: Store, plan: Plan) -> list[Result]:
 def target(folder: Path, plan: Plan) -> float:
     """Return the accuracy at which a run of this set stops: a rehearsal has its own."""
     if plan.rehearsal:
-        text = (folder / runset.HYPERPARAMETERS).read_text(encoding="utf-8")
+        path = folder / runset.HYPERPARAMETERS
+        text = path.read_text(encoding="utf-8", errors="replace")
         if found := _TARGET.search(text):
             return float(found[1])
     return plan.benchmark.facts.quality_target

@@ -7,7 +7,6 @@ what a run left; an attempt that may be repeated is moved aside, whole. A full d
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -32,12 +31,6 @@ CHUNK = 1 << 20
 def now() -> str:
     """Return this moment as the ledger spells it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def sha256(path: Path) -> str:
-    """Hash a file of any size."""
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

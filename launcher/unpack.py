@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
+from unicodedata import category
 
 from launcher import archive
 from launcher.errors import ResponseError
@@ -144,7 +145,7 @@ def safe_parts(package: Path, raw: bytes, limits: Limits = LIMITS) -> list[str]:
         (_DRIVE.match(name), "names a drive"),
         (".." in parts, "climbs out by '..'"),
         ("\\" in name, "holds a backslash"),
-        (any(ord(char) < ord(" ") or char == "\x7f" for char in name), "holds a control character"),
+        (any(category(char) == "Cc" for char in name), "holds a control character"),
         (len(parts) > limits.depth, f"lies deeper than {limits.depth} folders"),
         (len(raw) > limits.path_bytes, f"is longer than {limits.path_bytes} bytes"),
         (any(len(part.encode()) > limits.name_bytes for part in parts), "has too long a name"),

@@ -76,3 +76,10 @@ def test_one_file_can_be_cleared_too(data):
     )
     assert proof.data_bytes == 600_000
     assert proof.holds
+
+
+def test_links_that_lead_in_circles_are_followed_once(tmp_path):
+    (tmp_path / "file").write_bytes(b"x" * 5000)
+    for name in ("a", "b", "c"):
+        (tmp_path / name).symlink_to(tmp_path)
+    assert cacheclear.clear([tmp_path], everything=False).data_bytes == 5000

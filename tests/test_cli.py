@@ -39,3 +39,11 @@ def test_names_are_printed_in_a_locale_that_cannot_spell_them(tmp_path):
     command = [sys.executable, "-m", "launcher", "status", str(folder)]
     done = subprocess.run(command, env=plain, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_a_message_about_a_strangers_file_cannot_steer_the_terminal(tmp_path, capsys):
+    folder = tmp_path / "a\x9b2J\u202e"
+    assert cli.run(["score", str(folder)]) == 5
+    said = capsys.readouterr().err
+    assert "\x9b" not in said
+    assert "a\\x9b2J\\u202e" in said

@@ -87,7 +87,7 @@ def test_the_same_evidence_gives_the_same_bytes(results, template, tmp_path):
         root = tmp_path / str(number)
         response.stage(found, system, order, root, report=page)
         response.pack(root, tmp_path / f"{number}.tar.zst")
-        digests.add(package.sha256(tmp_path / f"{number}.tar.zst"))
+        digests.add(filetree.sha256(tmp_path / f"{number}.tar.zst"))
     assert len(digests) == 1
 
 

@@ -110,6 +110,7 @@ def link(kind, target="/etc/passwd"):
         ("C:/out", b"x", "drive"),
         ("a\\..\\out", b"x", "backslash"),
         ("a\nb", b"x", "control character"),
+        ("a\x9b2Jb", b"x", "control character"),
         ("link", link(tarfile.SYMTYPE), "'link' is a symbolic link"),
         ("hard", link(tarfile.LNKTYPE), "'hard' is a hard link"),
         ("null", {"type": tarfile.CHRTYPE}, "'null' is a character device"),

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from launcher import __version__
+from launcher.cli.terminal import printable
 from launcher.errors import HostError, LauncherError
 
 # One module per group of commands, in the order of --help.
@@ -78,7 +79,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         application()(args=None if arguments is None else list(arguments), prog_name="launcher")
     except LauncherError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {printable(str(error))}", err=True)
         return error.exit_code
     except SystemExit as end:  # typer's own: usage errors are 2, Ctrl-C is 130
         return end.code if isinstance(end.code, int) else int(bool(end.code))

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from launcher.cli.score import NOT_A_RESULT, RESULTS, printable
+from launcher.cli.score import FOLDERS, RCP_FILE, RESULTS
+from launcher.cli.terminal import printable
+from launcher.core.plan import MARK
 
 if TYPE_CHECKING:
     from launcher.check import Checked
@@ -19,12 +21,8 @@ def register(app: typer.Typer) -> None:
 
 
 def check(
-    folders: list[Path] = typer.Argument(
-        None, help="Run sets, or folders above them, or any tree of MLPerf results. [results]"
-    ),
-    rcp_file: Path | None = typer.Option(
-        None, "--rcp-file", help="JSON file of reference convergence points to use instead."
-    ),
+    folders: list[Path] = FOLDERS,
+    rcp_file: Path | None = RCP_FILE,
     everything: bool = typer.Option(False, "--all", help="Print notes, too, not only problems."),
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
 ) -> None:
@@ -49,7 +47,7 @@ def _told(checked: "Checked", *, everything: bool) -> Iterator[str]:
     from launcher.core.findings import Severity
 
     runs = checked.runs
-    mark = f"  {NOT_A_RESULT}" if runs.rehearsal else ""
+    mark = f"  {MARK}" if runs.rehearsal else ""
     yield f"{runs.benchmark.facts.title}: {runs.folder}{mark}"
     compliant = sum(checked.opinion.compliant)
     yield f"  mlperf-logging 4.0.0: {compliant} of {len(runs.runs)} logs are compliant"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from launcher.cli.score import printable
+from launcher.cli.terminal import printable
 
 
 def register(app: typer.Typer) -> None:

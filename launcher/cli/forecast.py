@@ -5,7 +5,9 @@ from pathlib import Path
 
 import typer
 
-from launcher.cli.score import NOT_A_RESULT, RESULTS, printable
+from launcher.cli.score import RESULTS
+from launcher.cli.terminal import printable
+from launcher.core.plan import MARK
 from launcher.errors import LogError
 
 
@@ -32,7 +34,7 @@ def forecast(
         typer.echo(json.dumps(told, indent=2, allow_nan=False))
         return
     for each in outlooks:
-        mark = f"  {NOT_A_RESULT}" if each.runs.rehearsal else ""
+        mark = f"  {MARK}" if each.runs.rehearsal else ""
         typer.echo(printable(f"{each.runs.benchmark.facts.title}: {each.runs.folder}{mark}"))
         for line in forecasts.told(each):
             typer.echo(f"  {line}")

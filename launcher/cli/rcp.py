@@ -9,6 +9,7 @@ import typer
 
 from launcher.cli.runs import INTERRUPTED, EngineName
 from launcher.core.benchmark import Benchmark
+from launcher.core.plan import MARK
 
 if TYPE_CHECKING:
     from launcher.rcp import Figures, Point
@@ -88,7 +89,7 @@ def rcp(
         typer.echo(line)
     use = "give it to `launcher check --rcp-file`"
     if ended.plan.rehearsal:
-        use = f"{points.MARK}: `launcher check --rcp-file` refuses it"
+        use = f"{MARK}: `launcher check --rcp-file` refuses it"
     typer.echo(f"wrote {file}; {use}.")
 
 

@@ -47,7 +47,7 @@ def response(  # noqa: PLR0917 - typer reads the options from here
 
     Refuses rehearsals, and anything that its own verification or MLCommons' checkers find wrong.
     """
-    from launcher import answer, check, package, redaction, systems
+    from launcher import answer, check, filetree, redaction, systems
     from launcher import response as responses
     from launcher.report.form import Format
     from launcher.report.page import render
@@ -68,7 +68,7 @@ def response(  # noqa: PLR0917 - typer reads the options from here
         kept = out.with_name(f"{out.name}.redaction-key.json")
         kept.write_text(key.dumps(), encoding="utf-8")
         typer.echo(f"{kept}: {len(key.tokens)} names replaced; keep this file, do not hand it over")
-    typer.echo(f"{package.sha256(out)}  {out}")
+    typer.echo(f"{filetree.sha256(out)}  {out}")
 
 
 def _bytes(template: Path) -> bytes:

@@ -10,6 +10,7 @@ import typer
 
 from launcher.cli.images import Implementation
 from launcher.core.benchmark import Benchmark
+from launcher.core.plan import MARK
 from launcher.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def status(
         if plan is None:
             continue
         rows = session.rows(Store(place, rehearsal=plan.rehearsal), plan)
-        mark = f"{session.MARK}: " if plan.rehearsal else ""
+        mark = f"{MARK}: " if plan.rehearsal else ""
         if not as_json:
             Console().print(table(f"{mark}{plan.benchmark.facts.title}, {place}", rows))
         told.append(session.standing(place, plan, rows))
@@ -179,7 +180,7 @@ def _print_container(request: "Request", results: Path, *, as_json: bool) -> Non
     plan = made.plan
     told = {
         "folder": str(folder),
-        **({"mark": session.MARK} if plan.rehearsal else {}),
+        **({"mark": MARK} if plan.rehearsal else {}),
         "runs": len(plan.seeds),
         "engine": plan.engine,
         "preset": plan.preset,
@@ -199,7 +200,6 @@ def _print_container(request: "Request", results: Path, *, as_json: bool) -> Non
 def _sentence(ended: "Ended") -> str:
     """Say how the set stands and what to do next."""
     from launcher.runner import Outcome
-    from launcher.session import MARK
 
     good = sum(result.converged for result in ended.results)
     total = len(ended.plan.seeds)

@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from launcher.cli.terminal import printable
+from launcher.core.plan import MARK
+
 if TYPE_CHECKING:
     from launcher.runset import Run
     from launcher.scoring import Pair, Scored
 
 RESULTS = Path("results")
 ODDITIES = 5  # shown of each log; --json lists more
-NOT_A_RESULT = "REHEARSAL - NOT A RESULT"
+FOLDERS = typer.Argument(
+    None, help="Run sets, or folders above them, or any tree of MLPerf results. [results]"
+)
+RCP_FILE = typer.Option(
+    None, "--rcp-file", help="JSON file of reference convergence points to use instead."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -22,12 +30,8 @@ def register(app: typer.Typer) -> None:
 
 
 def score(
-    folders: list[Path] = typer.Argument(
-        None, help="Run sets, or folders above them, or any tree of MLPerf results. [results]"
-    ),
-    rcp_file: Path | None = typer.Option(
-        None, "--rcp-file", help="JSON file of reference convergence points to use instead."
-    ),
+    folders: list[Path] = FOLDERS,
+    rcp_file: Path | None = RCP_FILE,
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
 ) -> None:
     """Score run sets and published MLPerf results from their logs alone.
@@ -59,7 +63,7 @@ def _told(sets: "list[Scored]", pairs: "list[Pair]") -> Iterator[str]:
 def _set_lines(scored: "Scored") -> Iterator[str]:
     runs = scored.runs
     found = runs.score
-    mark = f"  {NOT_A_RESULT}" if runs.rehearsal else ""
+    mark = f"  {MARK}" if runs.rehearsal else ""
     yield f"{runs.benchmark.facts.title}: {runs.folder}{mark}"
     width = max(len(run.result.name) for run in runs.runs)
     for run in runs.runs:
@@ -116,13 +120,8 @@ def _pair_lines(pair: "Pair") -> Iterator[str]:
     if not pair.valid:
         yield f"No score for {folders}: both need a valid result."
         return
-    mark = f"  {NOT_A_RESULT}" if pair.rehearsal else ""
+    mark = f"  {MARK}" if pair.rehearsal else ""
     normalised = pair.scores.normalised
     yield f"Score = 7.19/R + 9.05/B, R and B in minutes, of {folders}{mark}"
     yield f"  raw         {pair.scores.raw.arithmetic}"
     yield f"  normalised  {normalised.arithmetic if normalised else 'not known'}"
-
-
-def printable(text: str) -> str:
-    """Keep a stranger's text from steering the terminal."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -27,6 +27,11 @@ class Benchmark(enum.Enum):
     RESNET = "resnet"
     BERT = "bert"
 
+    @classmethod
+    def named(cls, name: object) -> "Benchmark | None":
+        """Return the benchmark of a name, None where there is none."""
+        return next((benchmark for benchmark in cls if benchmark.value == name), None)
+
     @property
     def facts(self) -> Facts:
         """Return what the rules fix for this benchmark."""

@@ -68,13 +68,12 @@ class Chain:
 def append(previous: Record | None, *, time: str, event: str, payload: Mapping[str, Any]) -> Record:
     """Return the record that follows `previous` (None for the first).
 
-    Raises ValueError or TypeError for a payload that JSON cannot hold, or `verify` would not read.
+    Raises ValueError or TypeError for a payload that could not be read back.
     """
     n = 0 if previous is None else previous.n + 1
     sealed = GENESIS if previous is None else previous.sha256
-    clean = strictjson.loads(
-        json.dumps(payload, allow_nan=False)
-    )  # keys become strings, tuples lists
+    text = json.dumps({"payload": payload}, allow_nan=False)
+    clean = strictjson.loads(text)["payload"]  # keys are strings, tuples lists, all as it is read
     return Record(
         n=n,
         time=time,

@@ -12,6 +12,7 @@ from typing import Any
 from launcher.core import strictjson
 from launcher.core.benchmark import Benchmark
 
+MARK = "REHEARSAL - NOT A RESULT"  # stands on everything that a rehearsal makes
 SCHEMA = 1
 RULESET = "4.0.0"  # of mlperf-logging: the last with both benchmarks
 POLICY = "6e668456e5ba6f10f01544dd23901c7239ea07cb"  # of mlcommons/training_policies

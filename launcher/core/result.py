@@ -160,7 +160,7 @@ class Builder:
 
     def result(self) -> Result:
         """Return what the events so far amount to."""
-        benchmark = self._benchmark or _benchmark(self._first.get("submission_benchmark"))
+        benchmark = self._benchmark or Benchmark.named(self._first.get("submission_benchmark"))
         target = self._target
         if target is None:
             target = benchmark.facts.quality_target if benchmark else math.inf
@@ -246,10 +246,6 @@ class ResultSet:
     def failures(self) -> tuple[Result, ...]:
         """Return the runs that did not converge."""
         return tuple(result for result in self.results if not result.converged)
-
-
-def _benchmark(name: object) -> Benchmark | None:
-    return next((benchmark for benchmark in Benchmark if benchmark.value == name), None)
 
 
 def _bounded(value: object) -> Scalar:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher import __version__, dataset
+from launcher import __version__, dataset, filetree
 from launcher.core.findings import Finding, valid
 from launcher.dataset import ContentDigest, DataFile, Form, Manifest
 from launcher.prepare import jpeg, rows, shards, work
@@ -106,7 +106,7 @@ def _digests(
 
 def _check(unit: work.Unit) -> Contents:
     look: Look = unit.arguments
-    if dataset.digest_file(look.path) != look.file.sha256:
+    if filetree.sha256(look.path) != look.file.sha256:
         return [_finding(look.path, "its bytes are not those of the manifest")], "0"
     return ([], "0") if look.split is None else _read(look)
 

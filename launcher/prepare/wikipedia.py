@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from launcher import dataset
+from launcher import dataset, filetree
 from launcher.core.benchmark import Benchmark
 from launcher.dataset import Form, Manifest
 from launcher.errors import ConfigError
@@ -160,7 +160,7 @@ def _identity(options: Options, found: Found, vocabulary: Path | None) -> dict[s
         "benchmark": "bert",
         "rehearsal": options.rehearsal,
         "inputs": {path.name: path.stat().st_size for path in (*found.parts, found.evaluation)},
-        "vocabulary": dataset.digest_file(vocabulary) if vocabulary else None,
+        "vocabulary": filetree.sha256(vocabulary) if vocabulary else None,
     }
 
 

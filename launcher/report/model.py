@@ -12,19 +12,18 @@ from launcher.answer import Answer
 from launcher.changes import Changes
 from launcher.core import rcp, sanity
 from launcher.core.benchmark import Benchmark
+from launcher.core.plan import MARK
 from launcher.core.score import Score
 from launcher.core.units import seconds
 from launcher.report import yardstick
 from launcher.runset import Run, RunSet
 from launcher.verify import evidence
 
-WATERMARK = "REHEARSAL - NOT A RESULT"
-
 
 def of(answer: Answer) -> dict[str, Any]:
     """Return every fact of the report."""
     return {
-        "watermark": WATERMARK if answer.rehearsal else None,
+        "watermark": MARK if answer.rehearsal else None,
         "system": _system(answer),
         "score": _score(answer),
         "benchmarks": [_benchmark(answer, each) for each in answer.sets],

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher import package, runset, unpack
+from launcher import filetree, package, runset, unpack
 from launcher.core.benchmark import Benchmark
+from launcher.core.plan import MARK
 from launcher.core.score import Scores
 from launcher.errors import LauncherError, LogError, ResponseError
 from launcher.official import Convergence
@@ -210,7 +211,7 @@ def _judge_results(
         rcps = _rcps(own)
         claims += evidence.examine(loaded, where) if loaded.plan else evidence.logs(loaded, where)
         if loaded.rehearsal:
-            text = "REHEARSAL - NOT A RESULT: whatever these runs show is none"
+            text = f"{MARK}: whatever these runs show is none"
             claims.append(Place(where=where).cannot_tell("rehearsal", text))
         for each in own:
             claims += numbers.checks(each, where)
@@ -291,6 +292,6 @@ def _copies(layout: Layout, runs: RunSet) -> list[Claim]:
     problems += [
         f"{name} is not the log of {due[name].parent.name}"
         for name in sorted(due.keys() & given.keys())
-        if package.sha256(due[name]) != package.sha256(given[name])
+        if filetree.sha256(due[name]) != filetree.sha256(given[name])
     ]
     return place.judge("copies", problems, f"{len(due)} files are the logs of the scored runs")

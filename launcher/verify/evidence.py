@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher import package, runset
+from launcher import filetree, runset
 from launcher.core.ledger import Chain, Record
 from launcher.core.plan import Plan
 from launcher.core.result import Result
@@ -74,7 +74,7 @@ def _frozen(folder: Path, plan: Plan, chain: Chain, place: Place) -> list[Claim]
     for name, key in ((runset.PLAN, "plan_sha256"),
                       (runset.HYPERPARAMETERS, "hyperparameters_sha256")):  # fmt: skip
         path = folder / name
-        found = package.sha256(path) if path.is_file() else "missing"
+        found = filetree.sha256(path) if path.is_file() else "missing"
         if stated.get(key) != found:
             problems.append(f"{name} is not the one the runs started from (sha256 {found})")
         if key == "hyperparameters_sha256" and found != plan.hyperparameters_sha256:
@@ -106,7 +106,7 @@ def _counts(runs: RunSet, plan: Plan, chain: Chain) -> Iterator[str]:
 def _attempts(runs: RunSet, chain: Chain) -> Iterator[str]:
     """Hold repeated starts against the ledger: only one without a run_start may be repeated."""
     repeated = Counter(
-        (run, _whole(payload.get("attempt"))) for run, payload in _payloads(chain, "run_repeat")
+        (run, _whole(payload.get("attempt"))) for run, payload in payloads(chain, "run_repeat")
     )
     for run in runs.runs:
         for folder in sorted(run.folder.glob("attempt_*")):
@@ -122,10 +122,10 @@ def _attempts(runs: RunSet, chain: Chain) -> Iterator[str]:
 
 
 def _numbers(chain: Chain, event: str) -> set[int]:
-    return {number for number, _ in _payloads(chain, event)}
+    return {number for number, _ in payloads(chain, event)}
 
 
-def _payloads(chain: Chain, event: str) -> list[tuple[int, Mapping[str, Any]]]:
+def payloads(chain: Chain, event: str) -> list[tuple[int, Mapping[str, Any]]]:
     """Return what the ledger says of each run, in order; whoever wrote it may have lied."""
     found = ((_whole(record.payload.get("run")), record.payload) for record in events(chain, event))
     return [(number, payload) for number, payload in found if number is not None]
@@ -136,14 +136,14 @@ def _whole(value: object) -> int | None:
 
 
 def _files(runs: RunSet, chain: Chain) -> Iterator[str]:
-    ends = dict(_payloads(chain, "run_end"))
+    ends = dict(payloads(chain, "run_end"))
     final: dict[str, Any] = {}
     for record in events(chain, "complete"):
         logs = record.payload.get("logs")
         final = logs if isinstance(logs, dict) else {}
     for run in runs.runs:
         name = f"{run.folder.name}/{run.log_file.name}"
-        digest = package.sha256(run.log_file)
+        digest = filetree.sha256(run.log_file)
         ended = ends.get(run.number, {})
         if run.exit is None:
             yield f"{run.folder.name} has no exit.json: its container was not seen to end"
@@ -156,7 +156,7 @@ def _files(runs: RunSet, chain: Chain) -> Iterator[str]:
 
 
 def _seeds(runs: RunSet, plan: Plan, chain: Chain) -> Iterator[str]:
-    starts = dict(_payloads(chain, "run_start"))
+    starts = dict(payloads(chain, "run_start"))
     for seed, count in Counter(plan.seeds).items():
         if count > 1:
             yield f"seed {seed} was planned {count} times"

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher import package, runset
+from launcher import filetree, package, runset
 from launcher.errors import LogError
 from launcher.package import Layout
 from launcher.verify.claims import Claim, Place, Verdict
@@ -70,7 +70,7 @@ def manifest(root: Path) -> list[Claim]:
     problems += [
         f"{name} was altered: its sha256 is not the listed one"
         for name in sorted(stated.keys() & present.keys())
-        if package.sha256(present[name]) != stated[name]
+        if filetree.sha256(present[name]) != stated[name]
     ]
     return place.judge("manifest", problems, f"{len(present)} files have the listed sha256")
 

@@ -17,7 +17,7 @@ from launcher.verify import patchtext
 from launcher.verify.claims import Claim, Place
 
 Contents = Mapping[str, bytes]
-MAX_NAMED = 20
+MAX_BYTES = 256 << 20  # of a source tree, which is read whole; ours have 3 MiB
 
 
 def examine(
@@ -33,6 +33,9 @@ def examine(
         return [where.differs("source", f"there are {len(trees)} source trees; one is asked for")]
     patches = layout.root / package.PATCHES
     try:
+        if sum(path.stat().st_size for _, path in package.files(trees[0])) > MAX_BYTES:
+            text = f"the source tree holds more than {MAX_BYTES >> 20} MiB; no source does"
+            return [where.differs("source", text)]
         files = filetree.read_folder(trees[0])
         claims = _planned(where, benchmark, plan, files, patches)
         return [*claims, *_against_reference(where, benchmark, place, files, patches)]

@@ -117,17 +117,14 @@ def test_a_payload_that_json_cannot_hold_is_refused(payload):
 
 
 SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**29) + 1, 10**30 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 )
 PAYLOADS = st.dictionaries(
     st.text() | st.integers().map(str), SCALARS | st.text() | st.lists(SCALARS), max_size=4
 )
 
 
-@pytest.mark.parametrize("payload", [{"a": 10**30}, {"a": -(10**29)}, {1: "a", "1": "b"}])
+@pytest.mark.parametrize("payload", [{"a": 10**400}, {"a": -(10**300)}, {1: "a", "1": "b"}])
 def test_what_could_not_be_read_again_is_not_written(payload):
     with pytest.raises(ValueError, match=r"digits|stands twice"):
         chain(payload)
@@ -155,3 +152,9 @@ def test_no_single_byte_can_be_changed_unseen(data):
 @given(st.binary(max_size=200))
 def test_any_bytes_can_be_verified(data):
     ledger.verify(data)
+
+
+@pytest.mark.parametrize("value", [10**400, float("nan"), json.loads("[" * 63 + "]" * 63)])
+def test_nothing_is_written_that_could_not_be_read_back(value):
+    with pytest.raises(ValueError, match=r"digits|not JSON compliant|nests deeper"):
+        ledger.append(None, time="t", event="e", payload={"a": value})

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from launcher import cli, dataset, rehearsal
+from launcher import cli, dataset, filetree, rehearsal
 from launcher.core.benchmark import Benchmark
 from launcher.prepare import inspection, rows
 
@@ -64,7 +64,7 @@ def test_samples_that_were_swapped_together_with_their_checksum_are_found(prepar
 
 
 def test_the_quick_look_decodes_samples_and_does_not_read_everything(prepared, monkeypatch):
-    monkeypatch.setattr(dataset, "digest_file", lambda path: pytest.fail(f"read {path} whole"))
+    monkeypatch.setattr(filetree, "sha256", lambda path: pytest.fail(f"read {path} whole"))
     for root in prepared.values():
         manifest, _ = dataset.read(root)
         assert inspection.quick(root, manifest) == []

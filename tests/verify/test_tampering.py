@@ -69,7 +69,7 @@ class Forger:
         log.write_bytes(change(log.read_bytes()))
         shutil.copy(log, self.copy(benchmark, number))
         if cover:
-            digest, size = package.sha256(log), log.stat().st_size
+            digest, size = filetree.sha256(log), log.stat().st_size
             self.edit_exit(benchmark, number, log_sha256=digest, log_bytes=size)
 
     def edit_exit(self, benchmark, number, **fields):
