@@ -8,16 +8,16 @@ import dataclasses
 import io
 from collections.abc import Callable, Mapping
 
-import jinja2
 import torch
 import yaml
-from throughput import ROOT, Options, Workload
+from throughput import Options, Workload
 from torch import Tensor, nn
 from torch.nn import functional
 
 from image_classification.pytorch import build, config, paths
 from image_classification.pytorch.config import REAL_MODEL, Model
 from image_classification.pytorch.model import ResNet
+from launcher import render
 from pytorch_common.distributed import Process
 from pytorch_common.mlperf import RunLog
 
@@ -173,33 +173,34 @@ def _batch(options: Options, device: torch.device) -> tuple[Tensor, Tensor]:
 def _config(options: Options, way: str) -> config.Config:
     """Return a rehearsal's configuration of the wanted size: it is not a run and never logged."""
     sizes = _sizes(options)
-    template = jinja2.Template(
-        (ROOT / "templates/resnet.yaml.j2").read_text(), undefined=jinja2.StrictUndefined
-    )
-    text = template.render(
-        preset={"name": "benchmark", "source": "none", "warnings": []},
-        implementation="pytorch",
-        rehearsal=True,
-        accelerators=int(options.device == "cuda"),
-        submission=dict.fromkeys(("org", "division", "status", "platform"), "benchmark"),
-        hyperparameters={
-            "global_batch_size": options.batch,
-            "gradient_accumulation_steps": 1,
-            "model_bn_span": options.batch,
-            "train_samples": 1_281_167,
-            "eval_samples": 50_000,
-            "opt_name": "lars",
-            "lars_opt_base_learning_rate": 9.0,
-            "lars_opt_end_learning_rate": 0.0001,
-            "lars_opt_learning_rate_decay_poly_power": 2,
-            "lars_opt_learning_rate_decay_steps": 1000,
-            "lars_epsilon": 0.0,
-            "lars_opt_learning_rate_warmup_epochs": 2,
-            "lars_opt_momentum": 0.9,
-            "lars_opt_weight_decay": 0.00005,
-        },
-        training={"max_epochs": 39, "step": way, "precision": options.precision},
-        notes={},
+    text = (
+        render.environment()
+        .get_template("resnet.yaml.j2")
+        .render(
+            preset={"name": "benchmark", "source": "none", "warnings": []},
+            implementation="pytorch",
+            rehearsal=True,
+            accelerators=int(options.device == "cuda"),
+            submission=dict.fromkeys(("org", "division", "status", "platform"), "benchmark"),
+            hyperparameters={
+                "global_batch_size": options.batch,
+                "gradient_accumulation_steps": 1,
+                "model_bn_span": options.batch,
+                "train_samples": 1_281_167,
+                "eval_samples": 50_000,
+                "opt_name": "lars",
+                "lars_opt_base_learning_rate": 9.0,
+                "lars_opt_end_learning_rate": 0.0001,
+                "lars_opt_learning_rate_decay_poly_power": 2,
+                "lars_opt_learning_rate_decay_steps": 1000,
+                "lars_epsilon": 0.0,
+                "lars_opt_learning_rate_warmup_epochs": 2,
+                "lars_opt_momentum": 0.9,
+                "lars_opt_weight_decay": 0.00005,
+            },
+            training={"max_epochs": 39, "step": way, "precision": options.precision},
+            notes={},
+        )
     )
     document = yaml.safe_load(text)
     document["model"] = {
