@@ -16,6 +16,8 @@ from image_classification.pytorch.model import ResNet
 from pytorch_common import fastpath
 from pytorch_common.fastpath import Verdict
 
+_COMPARED = 32  # images whose activations are compared
+
 Part = Callable[[Tensor], Tensor]
 Way = Callable[[nn.Module], Part]
 
@@ -45,16 +47,18 @@ class Probe:
     def response(self, part: Part, module: nn.Module) -> list[Tensor]:
         """Return what `part`, some way to compute `module`, makes of it.
 
-        Its output, the gradients of its input, if wanted, and of its parameters, and the changes of
-        its batch statistics.
+        Its output and the gradient of its input, if wanted, of some images; the gradients of its
+        parameters, and the changes of its batch statistics, which are sums over all.
         """
         x = self.x.detach().requires_grad_(self.x.requires_grad)
-        wanted = [*([x] if x.requires_grad else []), *module.parameters()]
+        images = [x] if x.requires_grad else []
         with _statistics(module) as before:
             y = part(x)
+            wanted = [*images, *module.parameters()]
             gradients = torch.autograd.grad(y, wanted, self.gradient.to(y.dtype))
             changes = [after - old for after, old in before]
-        return [y.detach(), *gradients, *changes]
+        of_images = [_some(tensor) for tensor in (y.detach(), *gradients[: len(images)])]
+        return [*of_images, *gradients[len(images) :], *changes]
 
     def in_full(self) -> "Probe":
         """Return the same in fp32."""
@@ -79,6 +83,11 @@ def alike(tensors: Sequence[Tensor], units: Sequence[Tensor]) -> list[Tensor]:
         tensor.float() / unit.float().norm().clamp(min=1e-30)
         for tensor, unit in zip(tensors, units, strict=True)
     ]
+
+
+def _some(tensor: Tensor) -> Tensor:
+    """Return some of (N, ...), evenly spread: all in fp32 would take more memory than a step."""
+    return tensor[:: -(-len(tensor) // _COMPARED)].clone()
 
 
 @contextlib.contextmanager
