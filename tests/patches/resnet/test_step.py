@@ -177,6 +177,7 @@ def graphs(monkeypatch):
     """Give the CPU graphs; what is returned sets how they are captured."""
     monkeypatch.setattr(paths.graphs, "available", lambda _: True)
     monkeypatch.setattr(paths, "WAYS", dict.fromkeys(paths.WAYS, lambda part: part))
+    monkeypatch.setattr(paths.fastpath, "milliseconds", lambda run, **_: run() or 1.0)
     return functools.partial(monkeypatch.setattr, paths.graphs, "capture")
 
 
