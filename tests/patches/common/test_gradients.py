@@ -1,4 +1,6 @@
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from pytorch_common.gradients import Gradients
@@ -92,3 +94,26 @@ def test_gradients_are_gathered_in_lists_of_one_type(monkeypatch):
     (low.float() * full * 2).sum().backward()
     assert sorted(map(str, kinds)) == ["{torch.bfloat16}", "{torch.float32}"]
     assert [tensor.tolist() for tensor in gradients.tensors] == [[2.0] * 3] * 2
+
+
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=8),
+    elements=st.integers(1, 20),
+    micro_batches=st.integers(1, 3),
+)
+@settings(max_examples=40, deadline=None)
+def test_any_cut_into_buckets_gives_every_gradient_once(sizes, elements, micro_batches):
+    parameters = [nn.Parameter(torch.full((size,), 2.0)) for size in sizes]
+    gradients = Gradients(parameters, bucket_elements=elements)
+    for _ in range(2):
+        for index in range(micro_batches):
+            first, last = index == 0, index == micro_batches - 1
+            gradients.begin(first=first, last=last)
+            loss = sum((at + 1) * parameter.sum() for at, parameter in enumerate(parameters))
+            gradients.add_loss(loss.reshape(1), first=first)
+            loss.backward()
+        gradients.finish()
+    for at, tensor in enumerate(gradients.tensors):
+        assert tensor.tolist() == [(at + 1.0) * micro_batches] * sizes[at]
+    whole = sum((at + 1) * 2.0 * size for at, size in enumerate(sizes))
+    assert gradients.loss.item() == whole * micro_batches

@@ -2,6 +2,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pytorch_common.failure import DivergedError
 from pytorch_common.watch import LossWatch
@@ -53,3 +55,19 @@ def test_a_loss_is_read_when_the_device_has_made_it(watch):
     watch._events = [Event() for _ in range(len(watch._slots))]
     watch.see(torch.tensor([3.0]))
     assert len(asked) == 3
+
+
+@given(st.lists(st.one_of(st.floats(0, 9, width=32), st.none()), max_size=40), st.integers(0, 4))
+@settings(max_examples=60, deadline=None)
+def test_every_loss_is_reported_once_and_in_order_whatever_the_lag(steps, lag):
+    """None ends an epoch."""
+    watch = LossWatch(torch.device("cpu"), limit=10.0)
+    watch._lag = lag
+    reported = []
+    for loss in steps:
+        if loss is None:
+            reported += watch.epoch_losses()
+        else:
+            watch.see(torch.tensor([loss]))
+    reported += watch.epoch_losses()
+    assert reported == [loss for loss in steps if loss is not None]
