@@ -1,5 +1,6 @@
 """`launcher demo`: the whole road once, small: run, check, score and report of both benchmarks."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -37,7 +38,13 @@ def demo(
     typer.secho(
         f"\n{runs} runs, scored and reported in {minutes} min {seconds} s: open {report}", bold=True
     )
-    typer.echo(f"Look closer: python -m launcher check {results}")
+    typer.echo(f"Look closer: {_python()} -m launcher check {results}")
+
+
+def _python() -> str:
+    """Name the Python that has our packages as one would type it here: `make` activates none."""
+    python = Path(sys.executable)
+    return str(python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python)
 
 
 def _folder(folder: Path) -> Path:

@@ -22,7 +22,16 @@ def test_the_demo_runs_both_benchmarks_then_scores_and_reports(commands, tmp_pat
 
     assert [words[0] for words in commands] == ["run", "run", "score", "report"]
     assert all("--rehearsal" in words for words in commands[:2])
-    assert "15 runs" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "15 runs" in said
+    assert f"{demo._python()} -m launcher check" in said
+
+
+def test_the_python_named_for_a_closer_look_is_the_one_at_hand(monkeypatch, tmp_path):
+    monkeypatch.setattr(demo.sys, "executable", str(tmp_path / ".venv/bin/python"))
+    assert demo._python() == str(tmp_path / ".venv/bin/python")
+    monkeypatch.chdir(tmp_path)
+    assert demo._python() == ".venv/bin/python"
 
 
 def test_a_step_that_fails_ends_the_demo_with_its_code(monkeypatch, tmp_path):
