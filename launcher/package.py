@@ -27,8 +27,6 @@ DRAFT = "DRAFT-NOT-A-RESPONSE.txt"  # there only in a draft
 SOURCE = "source"  # below implementations/<name>/: the source tree, nothing else
 IMPLEMENTATION = "pytorch"
 
-CHUNK = 1 << 20
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:

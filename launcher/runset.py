@@ -101,9 +101,7 @@ def load(folder: Path, benchmark: Benchmark | None = None) -> RunSet:
     found = benchmark or next((run.result.benchmark for run in runs), None)
     if not runs or found is None:
         raise LogError(f"{folder} holds no log of resnet or bert; name a folder with results.")
-    results = ResultSet(
-        benchmark=found, where=str(folder), results=tuple(run.result for run in runs)
-    )
+    results = ResultSet(benchmark=found, results=tuple(run.result for run in runs))
     return RunSet(
         folder=folder,
         benchmark=found,
@@ -160,7 +158,8 @@ def _load_plan(path: Path) -> Plan | None:
     for name in ("source", "system", "hyperparameters", "container", "host"):
         _mapping(getattr(plan, name), f"{name} of {path}")
     for name in ("image", "dataset"):
-        _mapping(getattr(plan, name) or {}, f"{name} of {path}")
+        if getattr(plan, name) is not None:
+            _mapping(getattr(plan, name), f"{name} of {path}")
     return plan
 
 

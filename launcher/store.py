@@ -25,7 +25,6 @@ LOCK = ".lock"
 STDERR = "stderr.txt"
 OUTPUT = "output"  # what the container sees as /results
 PARTIAL = ".partial"
-CHUNK = 1 << 20
 
 
 def now() -> str:

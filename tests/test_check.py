@@ -6,6 +6,7 @@ import pytest
 from launcher import check, runset
 from launcher.core.benchmark import Benchmark
 from launcher.core.findings import Severity
+from launcher.errors import LogError
 from launcher.paths import ROOT
 from tests import recorded
 
@@ -168,3 +169,25 @@ def test_published_sets_are_valid_with_less_evidence():
     overlapping = [each.runs.folder.parent.name for each in found
                    if "runs.overlap" in {one.rule for one in each.findings}]  # fmt: skip
     assert overlapping == ["h200_ngc23.09_pytorch"]
+
+
+def test_odd_values_in_a_ledger_of_ones_own_are_no_traceback(tmp_path):
+    folder = recorded.write(tmp_path / "node" / "resnet", Benchmark.RESNET)
+
+    def change(records):
+        for record, run in zip(records[2::3], [[[]], {}, 10**299, None, "0"], strict=False):
+            record["payload"]["run"] = run
+        return records
+
+    recorded.reseal(folder / "ledger.jsonl", change)
+    [found] = check.check([runset.load(folder)])
+    assert not found.valid
+
+
+@pytest.mark.parametrize("image", [0, False, "", []])
+def test_a_plan_whose_image_is_nothing_is_refused(tmp_path, image):
+    folder = recorded.write(tmp_path / "node" / "resnet", Benchmark.RESNET)
+    plan = json.loads((folder / "plan.json").read_text())
+    (folder / "plan.json").write_text(json.dumps(plan | {"image": image}))
+    with pytest.raises(LogError, match=r"image of .* is not a JSON object"):
+        runset.load(folder)

@@ -233,19 +233,7 @@ class ResultSet:
     """The results of one run set, by run number."""
 
     benchmark: Benchmark
-    where: str  # the folder
     results: tuple[Result, ...]
-
-    @property
-    def batch_sizes(self) -> tuple[int | None, ...]:
-        """Return the distinct global batch sizes, smallest first; one in a valid set."""
-        sizes = {result.global_batch_size for result in self.results}
-        return tuple(sorted(sizes, key=lambda size: -1 if size is None else size))
-
-    @property
-    def failures(self) -> tuple[Result, ...]:
-        """Return the runs that did not converge."""
-        return tuple(result for result in self.results if not result.converged)
 
 
 def _bounded(value: object) -> Scalar:

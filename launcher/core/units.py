@@ -20,11 +20,6 @@ def seconds(minutes: Minutes) -> Seconds:
     return Seconds(minutes * 60)
 
 
-def minutes(seconds: Seconds) -> Minutes:
-    """Convert seconds to minutes."""
-    return Minutes(seconds / 60)
-
-
 def moment(text: object) -> float | None:
     """Read an ISO 8601 time, also with the engine's nine digits, as seconds since 1970.
 

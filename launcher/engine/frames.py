@@ -40,11 +40,6 @@ class Frames:
                 self._stream, self._left = _HEADER.unpack(self._header)
                 self._header = b""
 
-    @property
-    def torn(self) -> bool:
-        """Say whether the stream stopped inside a frame."""
-        return bool(self._left or self._header)
-
 
 @dataclass(slots=True)
 class Tally:

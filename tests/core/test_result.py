@@ -6,7 +6,7 @@ import pytest
 from launcher.core import mllog, result
 from launcher.core.benchmark import Benchmark
 from launcher.core.mllog import Event
-from launcher.core.result import ResultSet, Status
+from launcher.core.result import Status
 
 
 def event(key, value=None, time_ms=0.0, **metadata):
@@ -164,13 +164,6 @@ def test_a_log_is_read_piece_by_piece():
     assert run.converged
     assert log.events == ()
     assert [found.line for found in log.suspicious] == [len(lines) + 1]
-
-
-def test_a_set_knows_its_batch_sizes_and_failures():
-    good, bad = build(bert()), build([])
-    runs = ResultSet(benchmark=Benchmark.BERT, where="x", results=(good, bad))
-    assert runs.batch_sizes == (None, 768)
-    assert runs.failures == (bad,)
 
 
 @pytest.mark.parametrize(

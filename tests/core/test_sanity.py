@@ -51,7 +51,7 @@ def of_run(one, log=CLEAN):
 
 
 def scored(*runs):
-    return score.score_set(ResultSet(benchmark=Benchmark.RESNET, where="x", results=runs))
+    return score.score_set(ResultSet(benchmark=Benchmark.RESNET, results=runs))
 
 
 def five(**changes):

@@ -10,7 +10,7 @@ from launcher.core.benchmark import Benchmark
 from launcher.core.mllog import Event
 from launcher.core.result import ResultSet
 from launcher.core.score import NEVER
-from launcher.core.units import minutes, minutes_between, seconds
+from launcher.core.units import minutes_between, seconds
 
 NAN = float("nan")
 
@@ -36,7 +36,7 @@ def runs(*times, benchmark=Benchmark.RESNET):
         run(f"run_{n}", time, start=1e9 + n * 1e7, benchmark=benchmark)
         for n, time in enumerate(times)
     ]
-    return ResultSet(benchmark=benchmark, where="here", results=tuple(results))
+    return ResultSet(benchmark=benchmark, results=tuple(results))
 
 
 def test_fastest_and_slowest_are_dropped_and_the_rest_averaged():
@@ -118,9 +118,7 @@ def test_two_failures_far_apart_need_not_spoil_the_median():
 def test_windows_follow_the_start_of_the_runs_not_their_names():
     late, *rest = runs(9, 1, 2, 3, 4, 5).results
     late = dataclasses.replace(late, start_ms=1e12, stop_ms=1e12 + 9 * 60_000)
-    scored = score.score_set(
-        ResultSet(benchmark=Benchmark.RESNET, where="x", results=(late, *rest))
-    )
+    scored = score.score_set(ResultSet(benchmark=Benchmark.RESNET, results=(late, *rest)))
     assert [one.name for one in scored.runs] == [
         "run_1",
         "run_2",
@@ -134,9 +132,7 @@ def test_windows_follow_the_start_of_the_runs_not_their_names():
 def test_a_run_that_never_started_stays_in_its_place():
     first, second, *rest = runs(1, 2, 3, 4, 5).results
     broken = dataclasses.replace(second, start_ms=None)
-    scored = score.score_set(
-        ResultSet(benchmark=Benchmark.RESNET, where="x", results=(first, broken, *rest))
-    )
+    scored = score.score_set(ResultSet(benchmark=Benchmark.RESNET, results=(first, broken, *rest)))
     assert scored.runs[1] is broken
 
 
@@ -160,7 +156,6 @@ def test_a_set_without_result_adds_nothing():
     assert score.Score(resnet=NEVER, bert=9.05).value == 1
 
 
-def test_minutes_and_seconds_convert_both_ways():
+def test_stamps_become_minutes_and_minutes_seconds():
     assert minutes_between(0, 90_000) == 1.5
     assert seconds(1.5) == 90
-    assert minutes(90) == 1.5

@@ -24,15 +24,8 @@ def test_frames_come_apart_however_the_stream_is_cut(pieces, cut):
     frames, found = Frames(), []
     for start in range(0, len(raw), cut):
         found += frames.feed(raw[start : start + cut])
-    assert not frames.torn
     for number in (STDOUT, STDERR):
         assert joined(found, number) == joined(pieces, number)
-
-
-def test_a_stream_that_stops_inside_a_frame_says_so():
-    frames = Frames()
-    assert list(frames.feed(framed([(STDOUT, b"whole")])[:-2])) == [(STDOUT, b"who")]
-    assert frames.torn
 
 
 @settings(max_examples=50, deadline=None)

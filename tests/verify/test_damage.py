@@ -10,6 +10,8 @@ from launcher import answer, check, filetree, package, patchqueue, response, ver
 from launcher.core.benchmark import Benchmark
 from launcher.errors import LauncherError
 from launcher.paths import ROOT
+from launcher.verify import source
+from launcher.verify.claims import Verdict
 from tests import recorded
 
 pytestmark = pytest.mark.slow
@@ -117,3 +119,11 @@ def test_a_ledger_with_any_payload_never_raises(honest, tmp_path):
 def test_the_manifest_covers_every_file_but_itself(honest):
     stated = package.read_manifest((honest / "MANIFEST.sha256").read_text())
     assert stated.keys() == {name for name, _ in package.files(honest)} - {"MANIFEST.sha256"}
+
+
+def test_a_source_tree_of_more_bytes_than_any_is_not_read(honest, monkeypatch):
+    monkeypatch.setattr(source, "MAX_BYTES", 1000)
+    monkeypatch.setattr(source.filetree, "read_folder", lambda _: pytest.fail("read it whole"))
+    [claim] = source.examine(package.Layout(root=honest), Benchmark.BERT, None, None)
+    assert claim.verdict is Verdict.DIFFERS
+    assert "no source does" in claim.message
