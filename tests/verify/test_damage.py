@@ -17,7 +17,9 @@ from tests import recorded
 pytestmark = pytest.mark.slow
 TEMPLATE = ROOT.parent / "shared/rfp/Benchmark_Results.xlsx"
 ODD = [None, True, -1, 1e308, "", "x" * 300, "../../etc/passwd", [], [[]], {}, {"run": [1]}, "\x00"]
-ODD += [10**400, -(10**400), 768.0, "\ud800", json.loads("[" * 900 + "]" * 900)]
+ODD += [768.0, "\ud800"]
+# What the ledger would not write, a forger still can in a file of JSON.
+WORSE = [*ODD, 10**400, -(10**400), json.loads("[" * 900 + "]" * 900)]
 FILES = [
     "ledger/bert/plan.json",
     "ledger/bert/ledger.jsonl",
@@ -92,7 +94,7 @@ def test_a_plan_with_any_value_anywhere_never_raises(honest, tmp_path, referee):
     ways = [way for way in leaves(json.loads(whole)) if way]
     for way in draw.sample(ways, 60 if referee is answer.unasked else 8):
         document = json.loads(whole)
-        put(document, way, draw.choice(ODD))
+        put(document, way, draw.choice(WORSE))
         path.write_text(json.dumps(document))
         assert examined(root, referee)
 
