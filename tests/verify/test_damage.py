@@ -17,9 +17,9 @@ from tests import recorded
 pytestmark = pytest.mark.slow
 TEMPLATE = ROOT.parent / "shared/rfp/Benchmark_Results.xlsx"
 ODD = [None, True, -1, 1e308, "", "x" * 300, "../../etc/passwd", [], [[]], {}, {"run": [1]}, "\x00"]
-ODD += [768.0, "\ud800"]
+ODD += [768.0]
 # What the ledger would not write, a forger still can in a file of JSON.
-WORSE = [*ODD, 10**400, -(10**400), json.loads("[" * 900 + "]" * 900)]
+WORSE = [*ODD, "\ud800", 10**400, -(10**400), json.loads("[" * 900 + "]" * 900)]
 FILES = [
     "ledger/bert/plan.json",
     "ledger/bert/ledger.jsonl",
