@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pytorch_common.distributed import Process
 from pytorch_common.failure import RunError
-from pytorch_common.fastpath import Verdict, prove
+from pytorch_common.fastpath import Verdict, agreed, prove
 from pytorch_common.mlperf import RunLog
 
 DTYPES = {
@@ -82,7 +82,7 @@ def choose_attention(config: Config, device: torch.device, dtype: torch.dtype, l
     """Return the fastest route that agrees with the plain one here. Raises RunError if none."""
     tried = attention.candidates(config.training.attention, on_gpu=device.type == "cuda")
     for name in tried:
-        verdict = prove_attention(name, config, device, dtype)
+        verdict = agreed(prove_attention(name, config, device, dtype), device=device)
         log.event("fast_path", verdict.record)
         if verdict.passed:
             return name

@@ -14,7 +14,7 @@ from bert.model import Batch
 from bert.update import Update
 from torch import Tensor
 
-from pytorch_common.fastpath import Verdict, on_all_ranks, prove
+from pytorch_common.fastpath import Verdict, agreed, on_all_ranks, prove
 from pytorch_common.graphs import capture
 
 T = TypeVar("T")
@@ -73,6 +73,7 @@ def capture_gradients(update: Update, example: Batch) -> Verdict:
         return losses(captured[0])
 
     verdict = prove("cuda-graph:gradients", fast, plain=plain, truth=None)
+    verdict = agreed(verdict, device=update.device)
     if verdict.passed:
         update.add_gradients = captured[0]  # type: ignore[method-assign]
     return verdict
@@ -105,6 +106,7 @@ def capture_apply(update: Update) -> Verdict:
         return change(replay)
 
     verdict = prove("cuda-graph:update", fast, plain=plain, truth=None)
+    verdict = agreed(verdict, device=update.device)
     if verdict.passed:
         update.apply = captured[0]  # type: ignore[method-assign]
     return verdict
@@ -125,4 +127,5 @@ def capture_judge(
         return [captured[0](example).clone() for example in reversed(examples)]
 
     verdict = prove("cuda-graph:evaluation", fast, plain=plain, truth=None)
+    verdict = agreed(verdict, device=plain[0].device)
     return (captured[0] if verdict.passed else judge), verdict

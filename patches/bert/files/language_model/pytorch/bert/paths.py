@@ -1,8 +1,8 @@
 """The ways to compute an update and an evaluation on this GPU to those that a run uses.
 
 Whatever is fast is optional: it is tried on synthetic data against the plain way of computing the
-same, and the verdict is logged. Weights, moments and counters are as before afterwards. It never
-reads data, and it is not needed on a CPU.
+same, and the verdict is logged. What one rank refuses none uses. Weights, moments and counters are
+as before afterwards. It never reads data, and it is not needed on a CPU.
 """
 
 import copy
@@ -73,6 +73,7 @@ def speed_up_evaluation(
             verdict = prove(
                 "compile:evaluation", lambda: list(map(fused, examples)), plain=plain, truth=None
             )
+            verdict = agreed(verdict, device=process.device)
             log.event("fast_path", verdict.record)
             judge = fused if verdict.passed else judge
         if training.cuda_graph and training.form is Form.PACKED:
@@ -103,6 +104,7 @@ def prove_moments(lamb: Lamb) -> Verdict:
     fused = torch.compile(moments, dynamic=False)
     plain = run(moments)
     verdict = prove("lamb:compile", lambda: run(fused), plain=plain, truth=plain)
+    verdict = agreed(verdict, device=device)
     if verdict.passed:
         lamb.moments = fused
     return verdict
@@ -187,6 +189,7 @@ def prove_variant(
         exact = in_fp32(model)
         truth = run(lambda batch: losses(exact(batch), batch), exact)
     verdict = prove(name, lambda: run(variant, model), plain=plain, truth=truth)
+    verdict = agreed(verdict, device=update.device)
     if verdict.passed:
         update.losses = variant
     model.train()
