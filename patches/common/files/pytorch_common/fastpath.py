@@ -97,8 +97,8 @@ def agreed(verdict: Verdict, *, device: torch.device) -> Verdict:
     if distributed.rank() and not verdict.passed:
         text = f"rank {distributed.rank()}: {verdict.name}: {verdict.note}"
         print(text, file=sys.stderr, flush=True)
-    refused = torch.tensor(float(not verdict.passed), device=device)
-    if distributed.max_(refused).item() and verdict.passed:
+    against = torch.tensor(float(not verdict.passed), device=device)
+    if distributed.max_(against).item() and verdict.passed:
         return replace(verdict, passed=False, note="agrees here, but not on another rank: not used")
     return verdict
 

@@ -33,13 +33,14 @@ def speed_up(model: Bert, update: Update, config: Config, process: Process, log:
     )
     kept = update.state()
     if training.precision is Precision.FP8:
-        verdict = prove_variant("fp8", in_fp8(model), model, update, example)
+        verdict = prove_variant("fp8", in_fp8(model), model, update, example, gradients=False)
         log.event("fast_path", verdict.record)
         if not verdict.passed:
             raise RunError(f"training.precision is fp8, but it {verdict.note}; use bf16.")
     elif training.compile:  # TransformerEngine's layers are kernels already
         few = synthetic.batch(config, rows=synthetic.PROOF_ROWS, seed=0, device=process.device)
-        verdict = prove_variant("compile", compiled(model), model, update, few)
+        fused = torch.compile(update.losses, dynamic=False)
+        verdict = prove_variant("compile", fused, model, update, few)
         log.event("fast_path", verdict.record)
     if training.compile:
         log.event("fast_path", prove_moments(update.lamb).record)
@@ -154,11 +155,6 @@ def prove_apex(update: Update) -> Verdict:
     return replace(verdict, passed=theirs < ours, note=note)
 
 
-def compiled(model: Bert) -> Losses:
-    """Compile network and losses together, for one shape at a time."""
-    return torch.compile(lambda batch: losses(model(batch), batch), dynamic=False)  # type: ignore[no-any-return]
-
-
 def in_fp8(model: Bert) -> Losses:
     """Compute the encoder's products in fp8, the losses outside."""
     network = fp8.InFp8(model)
@@ -166,26 +162,31 @@ def in_fp8(model: Bert) -> Losses:
 
 
 def prove_variant(
-    name: str, variant: Losses, model: Bert, update: Update, example: Batch
+    name: str,
+    variant: Losses,
+    model: Bert,
+    update: Update,
+    example: Batch,
+    *,
+    gradients: bool = True,
 ) -> Verdict:
     """Compare another way to compute losses and gradients with fp32; use it if as good as plain.
 
-    Without dropout. Weights are those of `model`, so that fp32 is the truth about both ways. Of
-    fp8 the losses alone are compared: its gradients are other numbers.
+    Without dropout. Weights are those of `model`, so that fp32 is the truth about both ways.
+    Without `gradients`, for fp8, whose are other numbers, losses alone are held against the plain.
     """
     model.eval()
-    losses_alone = name == "fp8"
 
     def run(compute: Losses, network: Bert) -> list[Tensor]:
         network.zero_grad(set_to_none=network is not model)  # its own are views of a flat buffer
         masked, following = compute(example)
         (masked + following).backward()
-        gradients = [] if losses_alone else [p.grad.clone() for p in network.parameters()]
-        return [torch.stack([masked, following]).detach(), *gradients]
+        found = [torch.stack([masked, following]).detach()]
+        return found + [p.grad.clone() for p in network.parameters()] if gradients else found
 
     plain = run(update.losses, model)
     truth = None
-    if not losses_alone:
+    if gradients:
         exact = in_fp32(model)
         truth = run(lambda batch: losses(exact(batch), batch), exact)
     verdict = prove(name, lambda: run(variant, model), plain=plain, truth=truth)
