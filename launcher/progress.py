@@ -130,9 +130,15 @@ def table(title: str, rows: Sequence[Row]) -> Table:
     caption = None if left is None else f"about {duration(left)} of training to go"
     unit = rows[0].benchmark.facts.convergence_unit if rows else ""
     aim = f", to an accuracy of {rows[0].target:g}" if rows else ""
-    shown = Table(title=Text(f"{title}{aim}"), title_justify="left", caption=caption,
-                  caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
-                  collapse_padding=True)  # fmt: skip
+    shown = Table(
+        title=Text(f"{title}{aim}"),
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for name in COLUMNS:  # 80 characters wide at most: a terminal's width is not to be guessed
         shown.add_column(name or unit, justify="left" if name == "state" else "right", no_wrap=True)
     for row in rows:
