@@ -79,8 +79,8 @@ def _telling(text: str) -> bool:
 
 def _spellings(text: str) -> set[str]:
     """Return a text as it stands in plain files, in JSON, in logs and in HTML."""
-    return {text, *(json.dumps(text, ensure_ascii=each)[1:-1] for each in (True, False)),
-            html.escape(text)}  # fmt: skip
+    in_json = (json.dumps(text, ensure_ascii=each)[1:-1] for each in (True, False))
+    return {text, *in_json, html.escape(text)}
 
 
 def _of_plan(plan: Plan) -> set[str]:
